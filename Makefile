@@ -1,0 +1,72 @@
+# Every target sets up what it needs. Only Python 3.11 or newer and make are assumed.
+PYTHON ?= python3
+PORT ?= 8000
+BIN := .venv/bin
+LIBRARY := $(wildcard src/weightdecay/*.py src/weightdecay/*.js src/weightdecay/*.css)
+.NOTPARALLEL:
+.PHONY: help venv book serve lab test lint unit nbval browser bench notebooks lock clean
+
+help:
+	@echo "make book      build the site into _build/html"
+	@echo "make serve     build it, then serve it on http://127.0.0.1:$(PORT)"
+	@echo "make lab       open the chapters in JupyterLab, where the sliders retrain"
+	@echo "make test      lint, unit tests, every notebook, browser tests (needs a Chromium)"
+	@echo "make bench     time retraining, sweeping and drawing"
+	@echo "make notebooks run every chapter and store its outputs in the file"
+	@echo "make lock      renew constraints.txt from what is installed"
+
+venv: .venv/.installed
+.venv/.installed: requirements.txt constraints.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "The book needs Python 3.11 or newer as '$(PYTHON)': install it, or name another with 'make PYTHON=python3.12 ...'."; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || \
+	  { echo "This Python cannot make virtual environments: install its venv package (on Debian and Ubuntu: python3-venv)."; exit 1; }
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip==26.3
+	$(BIN)/python -m pip install --quiet --requirement requirements.txt --constraint constraints.txt --editable .
+	@touch $@
+
+# Executed chapters are cached by their own text alone, so a change of the library empties the cache.
+_build/.executed-with: $(LIBRARY) constraints.txt
+	@rm -rf _build/.jupyter_cache && mkdir -p _build && touch $@
+
+book: venv _build/.executed-with
+	TQDM_DISABLE=1 $(BIN)/jupyter-book build --warningiserror --keep-going .
+
+serve: book
+	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html $(PORT)
+
+lab: venv
+	$(BIN)/jupyter lab book
+
+test: venv
+	@$(BIN)/python tests/browser/chromium.py
+	$(MAKE) lint book unit nbval browser
+
+lint: venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/zizmor --offline --quiet .github
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+
+unit: venv
+	$(BIN)/python -m pytest tests/unit
+
+nbval: venv
+	TQDM_DISABLE=1 $(BIN)/python -m pytest --nbval-lax --nbval-sanitize-with tests/nbval.cfg book
+
+browser: book
+	$(BIN)/python -m pytest tests/browser
+
+bench: book
+	$(BIN)/python tests/bench.py
+
+notebooks: venv
+	TQDM_DISABLE=1 $(BIN)/python tests/notebooks.py book/*.ipynb
+
+lock: venv
+	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' > constraints.txt
+
+clean:
+	rm -rf .venv _build

@@ -1,0 +1,305 @@
+// Draws what chart.Chart describes: at each position of the sliders its recorded curves, the fresh run
+// streamed over them, and the pinned ones. Needs no kernel; uPlot stands above this text in the bundle.
+
+const LIGHT = ["#0072b2", "#d55e00", "#007a5a", "#a6467f", "#8a6d00", "#3b6ea5"];
+const DARK = ["#56b4e9", "#ff9e4a", "#3ddcaa", "#f0a6d2", "#f0e442", "#a9c7ff"];
+const PIN_DASHES = [[2, 4], [8, 4], [8, 3, 2, 3]];
+
+const bytes = (view) => view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength);
+const floats = (view) => new Float32Array(bytes(view));
+const element = (tag, name, parent, text = "") => {
+  const made = parent.appendChild(document.createElement(tag));
+  made.className = name;
+  made.textContent = text;
+  return made;
+};
+const round = (v) => {
+  if (v === null || v === undefined || !Number.isFinite(v)) return "–";
+  const size = Math.abs(v);
+  return size !== 0 && (size < 1e-3 || size >= 1e5) ? v.toExponential(2) : String(Number(v.toPrecision(3)));
+};
+const superscript = (n) => "10" + [...String(n)].map((c) => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(c)]).join("");
+const powerOfTen = (n) => (n >= -3 && n <= 4 ? String(Number((10 ** n).toPrecision(1))) : superscript(n));
+
+// Whole decades between two exponents, as many as have room.
+const decades = (low, high, most) => {
+  const from = Math.ceil(low - 1e-9), to = Math.floor(high + 1e-9);
+  const step = Math.max(1, Math.ceil((to - from + 1) / most));
+  return Array.from({ length: Math.max(0, Math.floor((to - from) / step) + 1) }, (_, i) => from + i * step);
+};
+
+// The x axis as positions to draw at. On a log axis 0 stands apart, to the left of the smallest value.
+const makeAxis = (x) => {
+  const values = new Float64Array(bytes(x.values));
+  if (!x.log) return { values, positions: [...values], options: {} };
+  const logs = [...values].filter((v) => v > 0).map(Math.log10);
+  const apart = Math.max(0.4, (logs[logs.length - 1] - logs[0]) * 0.08);
+  const zero = logs[0] - apart;
+  const positions = [...values].map((v) => (v > 0 ? Math.log10(v) : v === 0 ? zero : zero + apart / 2));
+  const ticks = (most) => (values[0] === 0 ? [zero] : []).concat(decades(logs[0], logs[logs.length - 1], most));
+  return {
+    values,
+    positions,
+    options: {
+      splits: (u) => ticks(Math.max(2, Math.floor(u.width / 70))),
+      values: (u, splits) => splits.map((s) => (s === zero ? "0" : powerOfTen(s))),
+    },
+  };
+};
+
+async function render({ model, el }) {
+  const spec = model.get("spec");
+  const manager = model.widget_manager;
+  const sliders = await Promise.all(
+    model.get("sliders").map((reference) => manager.get_model(reference.replace("IPY_MODEL_", ""))),
+  );
+  const start = sliders.map((slider) => slider.get("index"));
+  const at = () => sliders.map((slider) => slider.get("index"));
+  const flat = () => at().reduce((sum, index, i) => sum * spec.shape[i] + index, 0);
+  const where = () =>
+    sliders.map((s) => `${s.get("description")} = ${s.get("_options_labels")[s.get("index")]}`).join(", ");
+  const calm = window.matchMedia("(prefers-reduced-motion: reduce)");
+
+  const root = element("div", "wd", el);
+  root.setAttribute("role", "group");
+  root.setAttribute("aria-label", spec.title || "Curves under the sliders");
+
+  if (spec.frames) {
+    const picture = element("img", "wd-frame", root);
+    const caption = element("p", "wd-summary", root);
+    caption.setAttribute("aria-live", "polite");
+    const urls = spec.frames.map((frame) => URL.createObjectURL(new Blob([bytes(frame)], { type: "image/webp" })));
+    const show = () => {
+      picture.src = urls[flat()];
+      picture.alt = caption.textContent = spec.alts[flat()];
+      root.dataset.at = at().join(",");
+    };
+    sliders.forEach((slider) => slider.on("change:index", show));
+    show();
+    return () => {
+      sliders.forEach((slider) => slider.off("change:index", show));
+      urls.forEach((url) => URL.revokeObjectURL(url));
+    };
+  }
+
+  const bar = element("div", "wd-bar", root);
+  const badge = element("span", "wd-badge", bar, "recorded");
+  const button = (text, hint, act) => {
+    const made = element("button", "wd-button", bar, text);
+    made.type = "button";
+    made.title = hint;
+    made.addEventListener("click", act);
+    return made;
+  };
+  button("Pin", "Keep these curves for comparison", () => pin());
+  button("Reset", "Clear the pinned and the fresh curves, put the sliders back", () => reset());
+  const message = element("p", "wd-message", root);
+  message.setAttribute("role", "alert");
+  const area = element("div", "wd-panels", root);
+  const summary = element("p", "wd-summary", root);
+  summary.setAttribute("aria-live", "polite");
+
+  const axis = makeAxis(spec.x);
+  // A 0 that stands apart has no neighbour to draw a line to: it gets a dot.
+  const dots = axis.values[0] === 0 && spec.x.log ? { show: true, filter: () => [0] } : { show: axis.values.length < 3 };
+  const width = axis.positions.length;
+  const panels = spec.panels.map((panel) => ({
+    ...panel,
+    series: panel.series.map((one, i) => ({
+      name: one.name,
+      key: panel.keys[i],
+      ...Object.fromEntries(["values", "low", "high"].filter((k) => one[k]).map((k) => [k, floats(one[k])])),
+    })),
+  }));
+  let pins = [];
+  let cleared = null; // the run that Reset has put away
+
+  // What uPlot can draw: null where there is no number, and nothing at or below 0 on a log axis.
+  const drawable = (panel, array, from = 0) =>
+    Array.from({ length: width }, (_, i) => {
+      const v = array[from + i];
+      return Number.isFinite(v) && (v > 0 || !panel.log) ? v : null;
+    });
+  const recorded = (panel, series, part = "values") => drawable(panel, series[part], flat() * width);
+  const liveRun = () => {
+    const run = model.get("run");
+    return run.series && run !== cleared && run.at.join() === at().join() ? run : null;
+  };
+  const fresh = (panel, series, run) => (run?.series[series.key] ? drawable(panel, floats(run.series[series.key])) : null);
+  const nothing = new Array(width).fill(null);
+
+  // One panel's columns for uPlot: x, then per variable (low, high,) recorded, fresh, pinned...
+  const tables = (panel, run) => {
+    const data = [axis.positions];
+    for (const series of panel.series) {
+      if (series.low) data.push(recorded(panel, series, "low"), recorded(panel, series, "high"));
+      data.push(recorded(panel, series), fresh(panel, series, run) || nothing);
+      for (const kept of pins) data.push(kept.curves[series.key]);
+    }
+    return data;
+  };
+
+  const isDark = () => {
+    const [r, g, b] = getComputedStyle(root).color.match(/[\d.]+/g).map(Number);
+    return 0.3 * r + 0.6 * g + 0.1 * b > 127;
+  };
+
+  const build = (panel, number) => {
+    if (panel.plot) panel.plot.destroy();
+    panel.box ??= element("div", "wd-panel", area);
+    panel.box.replaceChildren();
+    const ink = getComputedStyle(root).color;
+    const grid = isDark() ? "rgba(255,255,255,.14)" : "rgba(0,0,0,.1)";
+    const colours = isDark() ? DARK : LIGHT;
+    const offset = panels.slice(0, number).reduce((sum, one) => sum + one.series.length, 0);
+    const legend = element("div", "wd-legend", panel.box);
+    const options = [{}], bands = [];
+    panel.readouts = panel.series.map((series, i) => {
+      const colour = colours[(offset + i) % colours.length];
+      if (series.low) {
+        bands.push({ series: [options.length + 1, options.length], fill: colour + "33" });
+        options.push({ stroke: "transparent", points: { show: false } }, { stroke: "transparent", points: { show: false } });
+      }
+      const fixed = !spec.shape.length;
+      const faint = () => (!fixed && fresh(panel, series, liveRun()) ? colour + "59" : colour);
+      options.push({ stroke: faint, width: 2, points: dots }, { stroke: colour, width: 2.5, points: dots });
+      pins.forEach((_, k) => options.push({ stroke: colour, width: 1.5, dash: PIN_DASHES[k], points: { show: false } }));
+      const entry = element("span", "wd-entry", legend);
+      element("span", "wd-swatch", entry).style.background = colour;
+      element("span", "", entry, series.name + " ");
+      return element("b", "wd-value", entry);
+    });
+    if (number === 0) pins.forEach((kept, k) => element("span", "wd-entry", legend, `${"┈╌┄"[k]} pinned ${kept.label}`));
+    const canvas = element("div", "wd-canvas", panel.box);
+    canvas.tabIndex = 0;
+    canvas.setAttribute("role", "img");
+    canvas.setAttribute(
+      "aria-label",
+      `${panel.series.map((s) => s.name).join(", ")} against ${spec.x.label}. Arrow keys read the values.`,
+    );
+    const [low, high] = panel.limits;
+    const logTicks = (u) => decades(Math.log10(low), Math.log10(high), Math.max(2, Math.floor(u.height / 40)));
+    const style = { stroke: ink, font: "12px system-ui, sans-serif", labelFont: "12px system-ui, sans-serif", labelSize: 18 };
+    const lines = { grid: { stroke: grid, width: 1 }, ticks: { stroke: grid, width: 1 } };
+    panel.plot = new uPlot(
+      {
+        width: canvas.clientWidth || 300,
+        height: canvas.clientHeight || 200,
+        legend: { show: false },
+        cursor: { sync: { key: model.model_id ?? spec.title }, drag: { x: false, y: false }, y: false },
+        scales: { x: { time: false }, y: { distr: panel.log ? 3 : 1, range: [low, high] } },
+        series: options,
+        bands,
+        axes: [
+          { ...style, ...lines, label: spec.x.label, size: 30, ...axis.options },
+          panel.log
+            ? {
+                ...style, ...lines, label: panel.label, size: 48,
+                splits: (u) => logTicks(u).map((n) => 10 ** n),
+                values: (u, splits) => splits.map((v) => powerOfTen(Math.round(Math.log10(v)))),
+                filter: (u, splits) => splits,
+              }
+            : { ...style, ...lines, label: panel.label, size: 48 },
+        ],
+        hooks: { setCursor: [() => read(panel)], draw: [() => (root.dataset.at = at().join(","))] },
+      },
+      tables(panel, liveRun()),
+      canvas,
+    );
+    const move = (column) => {
+      const left = panel.plot.valToPos(axis.positions[column], "x");
+      panel.plot.setCursor({ left, top: canvas.clientHeight / 3 });
+    };
+    canvas.addEventListener("keydown", (event) => {
+      const by = { ArrowLeft: -1, ArrowRight: 1, PageDown: -10, PageUp: 10 }[event.key];
+      if (!by) return;
+      event.preventDefault();
+      const column = Math.min(width - 1, Math.max(0, (panel.plot.cursor.idx ?? width - 1) + by));
+      move(column);
+      summary.textContent = describe(column);
+    });
+    canvas.addEventListener("pointermove", (event) => {
+      if (event.pointerType !== "touch") return;
+      const box = panel.plot.over.getBoundingClientRect();
+      panel.plot.setCursor({ left: event.clientX - box.left, top: event.clientY - box.top });
+    });
+  };
+
+  // The numbers of a variable now shown: the fresh run's where it has got so far, else the recorded ones.
+  const shown = (panel, series, run) => fresh(panel, series, run) || recorded(panel, series);
+  const last = (array) => array.findLastIndex((v) => v !== null);
+  const read = (panel, run = liveRun()) =>
+    panel.series.forEach((series, i) => {
+      const curve = shown(panel, series, run);
+      panel.readouts[i].textContent = round(curve[panel.plot?.cursor.idx ?? last(curve)]);
+    });
+
+  const describe = (column = null) => {
+    const run = liveRun();
+    const curves = panels.flatMap((panel) => panel.series.map((series) => [series.name, shown(panel, series, run)]));
+    const end = column ?? Math.max(...curves.map(([, curve]) => last(curve)));
+    const values = curves.map(([name, curve]) => `${name} ${round(curve[end])}`).join(", ");
+    const origin = run ? "" : spec.band ? ` (${spec.band})` : "";
+    const place = end < 0 ? "nothing to show" : `at ${spec.x.label} ${round(axis.values[end])}: ${values}`;
+    return `${where()}${where() ? ", " : ""}${place}${origin}.`;
+  };
+
+  const draw = () => {
+    const run = liveRun();
+    if (run?.state === "running" && calm.matches) return;
+    badge.textContent = run ? `live on ${run.device}` : "recorded";
+    badge.classList.toggle("wd-live", Boolean(run));
+    root.dataset.state = run ? run.state : "recorded";
+    message.textContent = run ? run.message : spec.diverged[flat()] ? `${where()} ${spec.diverged[flat()]}` : "";
+    for (const panel of panels) {
+      panel.plot.setData(tables(panel, run));
+      read(panel, run);
+    }
+    if (run?.state !== "running") summary.textContent = describe();
+  };
+  const rebuild = () => {
+    panels.forEach(build);
+    draw();
+  };
+  const pin = () => {
+    const run = liveRun();
+    const curves = panels.flatMap((p) => p.series.map((series) => [series.key, shown(p, series, run)]));
+    pins = [...pins, { label: where(), curves: Object.fromEntries(curves) }].slice(-PIN_DASHES.length);
+    rebuild();
+  };
+  const reset = () => {
+    pins = [];
+    cleared = model.get("run");
+    sliders.forEach((slider, i) => {
+      slider.set("index", start[i]);
+      slider.save_changes();
+    });
+    rebuild();
+  };
+
+  const themes = new MutationObserver(rebuild);
+  for (const host of [document.documentElement, document.body]) {
+    themes.observe(host, { attributes: true, attributeFilter: ["data-theme", "data-jp-theme-light", "class", "theme"] });
+  }
+  const sizes = new ResizeObserver(() =>
+    panels.forEach(({ plot, box }) => {
+      const canvas = box.lastElementChild;
+      if (canvas.clientWidth && canvas.clientWidth !== plot.width) {
+        plot.setSize({ width: canvas.clientWidth, height: canvas.clientHeight });
+      }
+    }),
+  );
+  sliders.forEach((slider) => slider.on("change:index", draw));
+  model.on("change:run", draw);
+  rebuild();
+  sizes.observe(root);
+  return () => {
+    themes.disconnect();
+    sizes.disconnect();
+    sliders.forEach((slider) => slider.off("change:index", draw));
+    model.off("change:run", draw);
+    panels.forEach(({ plot }) => plot.destroy());
+  };
+}
+
+export default { render };

@@ -1,0 +1,127 @@
+"""The chart under the sliders: what Python hands to `chart.js`.
+
+Python validates and lays out the numbers; the script only draws. The traits of `Chart` are the whole contract.
+"""
+
+from pathlib import Path
+
+import anywidget
+import ipywidgets
+import numpy as np
+import traitlets
+import xarray as xr
+
+_HERE = Path(__file__).parent
+
+
+def _read(*names: str) -> str:
+    return "\n".join((_HERE / name).read_text(encoding="utf-8") for name in names)
+
+
+class Chart(anywidget.AnyWidget):
+    """Draws the curves, or the picture, that belong to the present position of some sliders.
+
+    spec: what to draw at every position, from `line_spec` or `frame_spec`; never changes.
+    sliders: selection sliders, in the order of `spec["shape"]`; the script follows their `index`.
+    run: the fresh training run, replaced about thirty times a second while it lasts:
+        {"at": slider positions, "state": "running" | "done" | "diverged" | "error", "device": str,
+        "message": str, "series": {variable: float32 bytes, one number a column of the x axis}}.
+    """
+
+    _esm = _read("vendor/uPlot.iife.min.js", "chart.js")
+    _css = _read("vendor/uPlot.min.css", "chart.css")
+    spec = traitlets.Dict().tag(sync=True)
+    sliders = traitlets.List(traitlets.Instance(ipywidgets.Widget)).tag(sync=True, **ipywidgets.widget_serialization)
+    run = traitlets.Dict().tag(sync=True)
+
+
+def label(array: xr.DataArray) -> str:
+    """The name of a variable or dimension as the reader sees it, with its unit."""
+    name, units = array.attrs.get("long_name", array.name), array.attrs.get("units", "1")
+    return name if units == "1" else f"{name} ({units})"
+
+
+def slider_dims(curves: xr.Dataset, *others: str) -> list[str]:
+    """The dimensions that get a slider: those with a choice, but for the `others`."""
+    return [dim for dim in curves.dims if dim not in others and curves.sizes[dim] > 1]
+
+
+def columns(x: xr.DataArray, log: bool) -> np.ndarray:
+    """The x values as columns of the chart; on a log axis a NaN column parts 0 from the rest."""
+    values = x.values.astype(float)
+    if not log:
+        return values
+    if (values < 0).any() or (np.diff(values) <= 0).any():
+        raise ValueError(f"A log axis needs increasing values that are not negative: {x.name} has others.")
+    return np.insert(values, 1, np.nan) if values[0] == 0 else values
+
+
+def line_spec(curves, *, x, panels, band=None, log_x=False, log_y=(), limits=None, title="") -> dict:
+    """Lay out curves for the chart.
+
+    x: the dimension along the horizontal axis. panels: {axis label: variables drawn there}.
+    band: a dimension (such as seeds) shown as its median and the band from its 10 % to its 90 % quantile.
+    log_y: labels of panels with a log axis. limits: {axis label: (low, high)} in place of the limits of
+    the data, which are taken over every slider position, diverged runs apart, so that the axes stand still.
+    """
+    sliders = slider_dims(curves, x, band)
+    curves = curves.squeeze([dim for dim in curves.dims if curves.sizes[dim] == 1 and dim not in (x, band)])
+    at_x = columns(curves[x], log_x)
+    shape = [curves.sizes[dim] for dim in sliders]
+    everywhere = xr.DataArray(np.zeros((*shape, curves.sizes[x])), dims=(*sliders, x))
+
+    def lay_out(values):
+        """Float32 array (slider positions..., columns)."""
+        values = values.broadcast_like(everywhere).transpose(*sliders, x).values
+        return values if at_x.size == values.shape[-1] else np.insert(values, 1, np.nan, axis=-1)
+
+    sentences = curves.coords.get("diverged", xr.DataArray("")).broadcast_like(everywhere).transpose(*sliders, ...)
+    diverged = [max(row, key=len) for row in sentences.values.reshape(int(np.prod(shape)), -1).tolist()]
+    settled = np.array([not sentence or all(diverged) for sentence in diverged]).reshape(shape)
+
+    drawn = []
+    for name, variables in panels.items():
+        series = []
+        for variable in variables:
+            array = curves[variable]
+            if band in array.dims:
+                parts = {
+                    key: array.quantile(q, band, skipna=False) for key, q in dict(low=0.1, values=0.5, high=0.9).items()
+                }
+            else:
+                parts = {"values": array}
+            series.append(
+                {key: lay_out(part).astype(np.float32) for key, part in parts.items()} | {"name": label(array)}
+            )
+        log = name in log_y
+        low, high = (limits or {}).get(name) or _limits(series, log, settled)
+        packed = [{k: v.tobytes() if isinstance(v, np.ndarray) else v for k, v in one.items()} for one in series]
+        keys = [str(variable) for variable in variables]
+        drawn.append({"label": name, "log": log, "limits": [low, high], "series": packed, "keys": keys})
+    return {
+        "title": title,
+        "shape": shape,
+        "x": {"label": label(curves[x]), "values": at_x.tobytes(), "log": log_x},
+        "panels": drawn,
+        "band": f"median and 10–90 % band of {curves.sizes[band]} {band}s" if band in curves.dims else "",
+        "diverged": {str(i): sentence for i, sentence in enumerate(diverged) if sentence},
+    }
+
+
+def frame_spec(pictures: list[bytes], alts: list[str], shape: list[int], title="") -> dict:
+    """Pictures (WebP bytes), one a slider position in row-major order, each with its text."""
+    return {"title": title, "shape": shape, "frames": pictures, "alts": alts}
+
+
+def _limits(series, log, settled) -> tuple[float, float]:
+    """Limits that hold every finite number of the runs that did not diverge, with a small margin."""
+    arrays = [array for one in series for array in one.values() if isinstance(array, np.ndarray)]
+    values = np.concatenate([array[settled].ravel() for array in arrays])
+    values = values[np.isfinite(values) & ((values > 0) | (not log))].astype(float)
+    if not values.size:
+        return (0.1, 1.0) if log else (0.0, 1.0)
+    low, high = values.min(), values.max()
+    if log:
+        return float(low / 1.5), float(high * 1.5)
+    margin = 0.05 * (high - low) or 1.0
+    return float(0.0 if 0 <= low <= 5 * margin else low - margin), float(high + margin)
