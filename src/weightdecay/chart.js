@@ -194,12 +194,12 @@ async function render({ model, el }) {
           { ...style, ...lines, label: spec.x.label, size: 30, ...axis.options },
           panel.log
             ? {
-                ...style, ...lines, label: panel.label, size: 48,
+                ...style, ...lines, label: panel.label, size: 54,
                 splits: (u) => logTicks(u).map((n) => 10 ** n),
                 values: (u, splits) => splits.map((v) => powerOfTen(Math.round(Math.log10(v)))),
                 filter: (u, splits) => splits,
               }
-            : { ...style, ...lines, label: panel.label, size: 48 },
+            : { ...style, ...lines, label: panel.label, size: 54 },
         ],
         hooks: { setCursor: [() => read(panel)], draw: [() => (root.dataset.at = at().join(","))] },
       },

@@ -71,7 +71,7 @@ def line_spec(curves, *, x, panels, band=None, log_x=False, log_y=(), limits=Non
     everywhere = xr.DataArray(np.zeros((*shape, curves.sizes[x])), dims=(*sliders, x))
 
     def lay_out(values):
-        """Float32 array (slider positions..., columns)."""
+        """Array (slider positions..., columns)."""
         values = values.broadcast_like(everywhere).transpose(*sliders, x).values
         return values if at_x.size == values.shape[-1] else np.insert(values, 1, np.nan, axis=-1)
 
@@ -86,16 +86,15 @@ def line_spec(curves, *, x, panels, band=None, log_x=False, log_y=(), limits=Non
             array = curves[variable]
             if band in array.dims:
                 parts = {
-                    key: array.quantile(q, band, skipna=False) for key, q in dict(low=0.1, values=0.5, high=0.9).items()
+                    key: array.quantile(q, band, skipna=False)
+                    for key, q in {"low": 0.1, "values": 0.5, "high": 0.9}.items()
                 }
             else:
                 parts = {"values": array}
-            series.append(
-                {key: lay_out(part).astype(np.float32) for key, part in parts.items()} | {"name": label(array)}
-            )
+            series.append({key: lay_out(part) for key, part in parts.items()} | {"name": label(array)})
         log = name in log_y
         low, high = (limits or {}).get(name) or _limits(series, log, settled)
-        packed = [{k: v.tobytes() if isinstance(v, np.ndarray) else v for k, v in one.items()} for one in series]
+        packed = [{k: v if k == "name" else float32(v) for k, v in one.items()} for one in series]
         keys = [str(variable) for variable in variables]
         drawn.append({"label": name, "log": log, "limits": [low, high], "series": packed, "keys": keys})
     return {
@@ -106,6 +105,12 @@ def line_spec(curves, *, x, panels, band=None, log_x=False, log_y=(), limits=Non
         "band": f"median and 10–90 % band of {curves.sizes[band]} {band}s" if band in curves.dims else "",
         "diverged": {str(i): sentence for i, sentence in enumerate(diverged) if sentence},
     }
+
+
+def float32(values: np.ndarray) -> bytes:
+    """Numbers as the script reads them; one too large for float32 becomes infinite and is not drawn."""
+    with np.errstate(over="ignore"):
+        return values.astype(np.float32).tobytes()
 
 
 def frame_spec(pictures: list[bytes], alts: list[str], shape: list[int], title="") -> dict:

@@ -10,7 +10,7 @@ import traceback
 import ipywidgets
 import numpy as np
 
-from weightdecay.chart import Chart, columns, frame_spec, line_spec, slider_dims
+from weightdecay.chart import Chart, columns, float32, frame_spec, line_spec, slider_dims
 from weightdecay.device import pick_device
 from weightdecay.sweep import SYMBOLS, check_parameter, follow
 
@@ -114,7 +114,7 @@ class _Retrainer:
         fresh = follow(self.train, self.point([slider.index for slider in self.demo.sliders]), dim=self.dim)
         step, values, _ = next(fresh, (None, {}, None))
         fresh.close()
-        if not values.keys() >= set(self.names) & values.keys() or not set(self.names) & values.keys():
+        if not set(self.names) & values.keys():
             raise ValueError(f"train yields {list(values)}, but the curves hold {self.names}.")
         self.place(step)
 
@@ -160,12 +160,12 @@ class _Retrainer:
                 fresh.close()
                 return
             for name, row in values.items():
-                series.setdefault(name, np.full(len(self.column), np.nan, np.float32))[self.place(step)] = row[0]
+                series.setdefault(name, np.full(len(self.column), np.nan))[self.place(step)] = row[0]
             if time.monotonic() - sent > FRAME_SECONDS:
                 self.show(at, "running", series)
                 sent = time.monotonic()
         self.show(at, "diverged" if diverged else "done", series, diverged.get(0, ""))
 
     def show(self, at, state, series, message=""):
-        packed = {name: values.tobytes() for name, values in series.items()}
+        packed = {name: float32(values) for name, values in series.items()}
         self.demo.chart.run = {"at": at, "state": state, "device": self.device, "message": message, "series": packed}

@@ -126,7 +126,7 @@ def follow(train, parameters, size=1, dim="step"):
 
 def _as_row(name, value, size) -> np.ndarray:
     if hasattr(value, "detach") and hasattr(value, "cpu"):
-        value = value.detach().cpu()
+        value = value.detach().cpu().numpy()
     row = np.array(value, dtype=float).reshape(-1)
     if row.size != size:
         raise ValueError(f"train yields {row.size} numbers for {name!r} where {size} are expected (broadcast=...?).")

@@ -1,0 +1,63 @@
+"""The small modules: where the device is chosen, the data, and sentences with numbers."""
+
+import pytest
+import torch
+
+from weightdecay import high_dim_regression, pick_device, say
+
+
+def test_the_device_can_be_overridden(monkeypatch):
+    assert pick_device("cpu") == torch.device("cpu")
+    monkeypatch.setenv("WEIGHTDECAY_DEVICE", "cpu")
+    assert pick_device() == torch.device("cpu")
+
+
+def test_a_device_that_is_not_there_is_named(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(RuntimeError, match=r"cannot train on 'cuda:1' here; choose one of:.*cpu"):
+        pick_device("cuda:1")
+
+
+def test_cuda_comes_before_mps_and_cpu(monkeypatch):
+    monkeypatch.delenv("WEIGHTDECAY_DEVICE", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert pick_device().type == "cuda"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert pick_device().type == "mps"
+
+
+def test_the_regression_has_its_shapes_and_its_truth():
+    data = high_dim_regression(2000, 100, 5, weight=0.3, noise=0.0, dtype=torch.double)
+    assert data.X_train.shape == (2000, 5)
+    assert data.y_test.shape == (100, 1)
+    X1 = torch.cat([data.X_train, torch.ones(2000, 1)], dim=1)
+    solution = torch.linalg.lstsq(X1, data.y_train).solution.ravel()
+    torch.testing.assert_close(solution, torch.tensor([0.3] * 5 + [0.05], dtype=torch.double))
+
+
+def test_the_noise_has_its_size():
+    noisy, clean = (high_dim_regression(4000, 1, 3, noise=noise) for noise in (0.5, 0.0))
+    assert (noisy.y_train - clean.y_train).std().item() == pytest.approx(0.5, rel=0.05)
+
+
+def test_one_seed_one_data_set():
+    assert torch.equal(high_dim_regression(seed=3).X_train, high_dim_regression(seed=3).X_train)
+    assert not torch.equal(high_dim_regression(seed=3).X_train, high_dim_regression(seed=4).X_train)
+
+
+def test_an_empty_data_set_is_refused():
+    with pytest.raises(ValueError, match="must be at least 1, got 0, 100, 200"):
+        high_dim_regression(n_train=0)
+
+
+def test_a_sentence_is_shown_and_its_numbers_are_glued(monkeypatch):
+    shown = []
+    monkeypatch.setattr("weightdecay.report.display", lambda *args, **kwargs: shown.append((args, kwargs)))
+    say("It falls {factor:.0f}-fold to {rest:.4f}.", factor=99.7, rest=0.01)
+    assert shown[0][0][0].data == "It falls 100-fold to 0.0100."
+    glued = {kw["metadata"]["scrapbook"]["name"]: args[0] for args, kw in shown[1:]}
+    assert glued == {
+        "factor": {"application/papermill.record/text/plain": "'100'"},
+        "rest": {"application/papermill.record/text/plain": "'0.0100'"},
+    }

@@ -1,0 +1,128 @@
+"""The form that every chapter keeps, and the files that have to agree with one another."""
+
+import ast
+import re
+import statistics
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+CHAPTERS = sorted((ROOT / "book").glob("*.ipynb"))
+NAMES = {
+    "adamw", "batchnorm", "binary-addition", "double-descent", "dropout",
+    "gluon", "in-practice", "l2-derivation", "pytorch", "weissi",
+}  # fmt: skip
+CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
+REPOSITORY = CONFIG["repository"]["url"]
+INSTALL = f"""import importlib.util
+
+if importlib.util.find_spec("weightdecay") is None:
+    %pip install -q "weightdecay @ git+{REPOSITORY}\""""
+
+
+@pytest.fixture(params=CHAPTERS, ids=lambda path: path.stem)
+def chapter(request):
+    return nbformat.read(request.param, as_version=4)
+
+
+def code_cells(chapter):
+    return [cell for cell in chapter.cells if cell.cell_type == "code"]
+
+
+def prose(chapter):
+    return "\n".join(cell.source for cell in chapter.cells if cell.cell_type == "markdown")
+
+
+def test_there_are_chapters_and_the_contents_list_them():
+    contents = (ROOT / "_toc.yml").read_text(encoding="utf-8")
+    assert {path.stem for path in CHAPTERS} <= NAMES
+    assert {name for name in NAMES if f"book/{name}" in contents} == {path.stem for path in CHAPTERS} != set()
+
+
+def test_a_chapter_opens_with_its_question_and_answer(chapter):
+    first = chapter.cells[0].source
+    assert first.startswith("# ")
+    assert "**Question.**" in first
+    assert "**Answer.**" in first
+
+
+def test_the_install_cell_is_the_same_everywhere_and_names_the_repository(chapter):
+    assert code_cells(chapter)[0].source == INSTALL
+    assert not [cell for cell in code_cells(chapter)[1:] if "pip install" in cell.source]
+
+
+def test_cells_are_short(chapter):
+    lengths = [len(cell.source.splitlines()) for cell in code_cells(chapter)]
+    assert max(lengths) <= 25
+    assert statistics.quantiles(lengths, n=10)[-1] <= 12
+    assert statistics.median(lengths) <= 6
+
+
+def test_functions_say_what_they_do(chapter):
+    for cell in code_cells(chapter)[1:]:
+        for node in ast.walk(ast.parse(cell.source)):
+            if isinstance(node, ast.FunctionDef):
+                assert ast.get_docstring(node), f"{node.name} has no docstring"
+
+
+def test_outputs_are_stored_without_widget_state_errors_or_places(chapter):
+    outputs = [output for cell in code_cells(chapter) for output in cell.outputs]
+    assert outputs
+    assert not [output for output in outputs if output.output_type == "error"]
+    assert "widgets" not in chapter.metadata
+    assert not [cell for cell in chapter.cells if "execution" in cell.metadata]
+    assert not re.search(r"widget-view|/home/|/tmp/|/root/|/Users/|ipykernel_", str(outputs))
+
+
+def test_every_figure_says_what_it_shows(chapter):
+    for cell in code_cells(chapter):
+        if any("image/png" in output.get("data", {}) for output in cell.outputs):
+            assert len(cell.metadata.mystnb.image.alt) > 40
+
+
+def test_prose_reads_well_without_the_book(chapter):
+    assert not re.search(r"\{[a-z:]+\}`|^:::|^```\{", prose(chapter), re.MULTILINE)
+
+
+def test_exercises_have_executed_solutions_and_sources_are_named(chapter):
+    text = prose(chapter)
+    assert "## What to remember" in text
+    assert "## Exercises" in text
+    assert text.index("## Sources") > text.index("## Exercises")
+    solutions = [cell for cell in code_cells(chapter) if "hide-cell" in cell.metadata.get("tags", [])]
+    assert any(cell.outputs for cell in solutions)
+
+
+def test_the_device_is_chosen_in_one_place(chapter):
+    source = "\n".join(cell.source for cell in code_cells(chapter))
+    assert ".cuda(" not in source
+    assert "is_available" not in source
+
+
+@pytest.mark.parametrize("name", ["README.md", "CITATION.cff", "CONTRIBUTING.md"])
+def test_the_repository_has_one_address(name):
+    addresses = set(re.findall(r"https://github\.com/[\w-]+/[\w-]+", (ROOT / name).read_text(encoding="utf-8")))
+    assert addresses <= {REPOSITORY}
+
+
+def test_what_is_asked_for_is_pinned_and_no_lock_names_an_address():
+    asked = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if not line.startswith("#")]
+    assert all(re.fullmatch(r"[\w-]+==[\w.]+", line) for line in asked)
+    locked = (ROOT / "constraints.txt").read_text()
+    assert set(asked) <= set(locked.splitlines())
+    assert "://" not in locked
+    assert "@" not in locked
+
+
+def test_third_party_scripts_stand_with_their_licence():
+    for folder in (ROOT / "vendor").iterdir():
+        if folder.is_dir():
+            assert list(folder.glob("LICENSE*")), f"{folder.name} has no licence"
+    assert (ROOT / "src/weightdecay/vendor/uPlot.LICENSE").exists()
+
+
+def test_only_our_script_is_on_every_page():
+    assert [path.name for path in (ROOT / "book/_static").rglob("*.js")] == ["site.js"]

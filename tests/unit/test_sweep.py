@@ -1,0 +1,156 @@
+"""sweep: what training yields becomes one dataset, whatever happens on the way."""
+
+import functools
+import io
+import math
+import warnings
+
+import joblib
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+from weightdecay import sweep
+from weightdecay.sweep import DivergenceWarning
+
+
+def shrink(lambd, lr=0.1, steps=5):
+    """w shrinks from 1; the closed form is (1 - ηλ)^k."""
+    w = 1.0
+    for step in range(1, steps + 1):
+        w *= 1 - lr * lambd
+        yield step, {"w": w, "w squared": w**2}
+
+
+def shrink_all(lambd, lr=0.1):
+    w = torch.ones(len(lambd), 1)
+    for step in range(1, 6):
+        w = w * (1 - torch.as_tensor(lr) * torch.as_tensor(lambd))
+        yield step, {"w": w, "w squared": w**2}
+
+
+def interrupt_at_two(lambd):
+    if lambd == 2:
+        raise KeyboardInterrupt
+    yield 1, {"w": lambd}
+
+
+def fail_at_two(lambd):
+    if lambd == 2:
+        raise RuntimeError("no data")
+    yield 1, {"w": lambd}
+
+
+def explode(lambd, lr=1.0):
+    w = torch.ones(len(lambd), 1) if np.ndim(lambd) else torch.ones(1)
+    for step in range(1, 60):
+        w = w * (1 - lr * torch.as_tensor(lambd, dtype=torch.float32))
+        yield step, {"w": w, "loss": w**2}
+
+
+def test_curves_meet_the_closed_form():
+    curves = sweep(shrink, lambd=[0, 1, 3], lr=[0.1, 0.2])
+    expected = (1 - curves.lr * curves.lambd) ** curves.step
+    np.testing.assert_allclose(curves["w"], expected.transpose("lambd", "lr", "step"))
+    assert dict(curves.sizes) == {"lambd": 3, "lr": 2, "step": 5}
+
+
+def test_broadcasting_gives_the_same_dataset_as_looping():
+    grid = {"lambd": [0, 1, 3], "lr": [0.1, 0.2]}
+    loop, together = sweep(shrink, **grid), sweep(shrink_all, broadcast=True, **grid)
+    xr.testing.assert_allclose(loop, together, rtol=1e-6)
+
+
+@pytest.mark.parametrize("backend", ["loky", "threading"])
+def test_processes_and_threads_give_the_same_dataset(backend):
+    with joblib.parallel_config(backend=backend):
+        xr.testing.assert_identical(
+            sweep(shrink, lambd=[0, 1, 3], n_jobs=2).drop_attrs(), sweep(shrink, lambd=[0, 1, 3]).drop_attrs()
+        )
+
+
+def test_a_single_value_is_handed_to_every_run():
+    curves = sweep(shrink, lambd=[1], lr=0.5, dim="epoch", units={"epoch": "epochs"})
+    assert curves["w"].sel(lambd=1, epoch=1) == 0.5
+    assert curves.attrs["fixed"] == '{"lr": 0.5}'
+    assert curves.epoch.attrs["units"] == "epochs"
+
+
+def test_a_partial_function_can_be_swept():
+    assert sweep(functools.partial(shrink, steps=2), lambd=[0]).sizes["step"] == 2
+
+
+def test_runs_of_different_length_end_in_nan():
+    curves = sweep(shrink, lambd=[1], steps=[2, 4])
+    assert curves["w"].sel(steps=2).notnull().sum() == 2
+    assert curves["w"].sel(steps=4).notnull().all()
+
+
+def test_provenance_is_kept():
+    attrs = sweep(shrink, lambd=[0]).attrs
+    assert attrs["train"] == "shrink"
+    assert attrs["device"] in {"cpu", "cuda", "mps"}
+    assert "torch" in attrs["versions"]
+    assert attrs["interrupted"] == ""
+
+
+def test_a_dataset_survives_a_netcdf_file():
+    curves = sweep(shrink, lambd=[0, 3])
+    again = xr.load_dataset(io.BytesIO(curves.to_netcdf()), engine="scipy")
+    np.testing.assert_array_equal(again["w"], curves["w"])
+    assert again.attrs["train"] == "shrink"
+    assert again["diverged"].values.tolist() == ["", ""]
+
+
+@pytest.mark.parametrize("broadcast", [False, True])
+def test_divergence_is_nan_from_that_step_on_and_says_when_and_why(broadcast):
+    with pytest.warns(DivergenceWarning, match=r"lambd=30 diverged: at step 14 the loss is inf"):
+        curves = sweep(explode, broadcast=broadcast, lambd=[0.5, 30])
+    w = curves["w"].sel(lambd=30)
+    assert np.isfinite(curves["loss"].sel(lambd=30, step=13))
+    assert np.isnan(w.sel(step=slice(14, None))).all()
+    assert np.isfinite(curves["w"].sel(lambd=0.5)).all()
+    assert curves["diverged"].sel(lambd=0.5) == ""
+    assert "step 14" in curves["diverged"].sel(lambd=30).item()
+
+
+def test_ctrl_c_keeps_what_is_done():
+    with pytest.warns(UserWarning, match="1 of 3 runs are kept"):
+        curves = sweep(interrupt_at_two, lambd=[1, 2, 3])
+    np.testing.assert_array_equal(curves["w"].sel(step=1), [1, np.nan, np.nan])
+    assert curves.attrs["interrupted"] == "1 of 3 runs"
+
+
+def test_an_exception_names_the_point():
+    with pytest.raises(RuntimeError, match="no data") as caught:
+        sweep(fail_at_two, lambd=[1, 2])
+    assert caught.value.__notes__ == ["while training with {'lambd': 2}"]
+
+
+@pytest.mark.parametrize(
+    ("grid", "sentence"),
+    [
+        ({"lambd": [0, -1]}, "λ must not be negative, but it is -1: a negative λ makes the weights grow"),
+        ({"lambd": [math.nan]}, "λ must be a finite number, but it is nan"),
+        ({"lambd": [math.inf]}, "λ must be a finite number, but it is inf"),
+        ({"lambd": [0], "lr": -0.1}, "learning rate η must not be negative"),
+        ({"lambd": []}, "Nothing to sweep"),
+        ({"lambd": 3}, "Nothing to sweep"),
+    ],
+)
+def test_a_number_that_training_cannot_use_is_refused_in_one_sentence(grid, sentence):
+    with pytest.raises(ValueError, match=sentence) as caught:
+        sweep(shrink, **grid)
+    assert "\n" not in str(caught.value)
+
+
+def test_forgetting_to_say_broadcast_is_an_error():
+    with pytest.raises(ValueError, match="2 numbers for 'w' where 1 are expected"):
+        sweep(lambda lambd: iter([(1, {"w": [1, 2]})]), lambd=[1])
+
+
+def test_nothing_is_warned_about_a_run_that_goes_well():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sweep(shrink, lambd=[0, 1])
