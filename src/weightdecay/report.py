@@ -1,23 +1,29 @@
 """Sentences with measured numbers in them, shown in the chapter and quoted on other pages."""
 
+import re
 import string
 
 from IPython.display import Markdown, display
 
 
-def say(sentence: str, **numbers) -> None:
-    """Show a Markdown sentence with numbers filled in, and glue each number under its name.
+def say(sentence: str, **values) -> None:
+    """Show a Markdown sentence with numbers filled in, and glue each number under the name of its field.
 
-    `sentence` is a format string: ``say("The test loss falls {factor:.0f}-fold.", factor=x)``. A page of the
-    book quotes the number, to the same digits, as ``{glue:text}`chapter.ipynb::factor:s```. The output format is that
-    of MyST-NB's ``glue``, written here so that a notebook needs no Sphinx to run.
+    `sentence` is a format string: ``say("The test loss falls {factor:.0f}-fold.", factor=x)``; a field may look
+    into a value, as ``{end[test loss]:.3f}`` does, and is then named ``end_test_loss``. A page of the book quotes
+    the number, to the same digits, as ``{glue:text}`chapter.ipynb::factor:s```. The output format is that of
+    MyST-NB's ``glue``, written here so that a notebook needs no Sphinx to run.
     """
-    display(Markdown(sentence.format(**numbers)))
-    for _, name, spec, _ in string.Formatter().parse(sentence):
-        if name is not None:
-            prefix = "application/papermill.record/"
-            display(
-                {f"{prefix}text/plain": repr(format(numbers[name], spec))},  # quoted: MyST-NB must not round it again
-                metadata={"scrapbook": {"name": name, "mime_prefix": prefix}},
-                raw=True,
-            )
+    formatter, text, shown = string.Formatter(), "", {}
+    for literal, field, spec, _ in formatter.parse(sentence):
+        text += literal
+        if field is not None:
+            value, _ = formatter.get_field(field, (), values)
+            number = format(value.item() if hasattr(value, "item") else value, spec)
+            shown[re.sub(r"\W+", "_", field).strip("_")] = number
+            text += number
+    display(Markdown(text))
+    prefix = "application/papermill.record/"
+    for name, number in shown.items():
+        metadata = {"scrapbook": {"name": name, "mime_prefix": prefix}}
+        display({f"{prefix}text/plain": repr(number)}, metadata=metadata, raw=True)  # quoted: not to be rounded again
