@@ -77,8 +77,9 @@ def sweep(train, *, dim="step", broadcast=False, n_jobs=None, units=None, **grid
         point = ", ".join(f"{name}={values[i]:g}" for (name, values), i in zip(swept.items(), index, strict=True))
         warnings.warn(f"{point} {curves['diverged'].values[index]}", DivergenceWarning, stacklevel=2)
     for name in curves.variables:
-        curves[name].attrs["long_name"] = SYMBOLS.get(name, name)
         curves[name].attrs["units"] = (units or {}).get(name, "1")
+        if name in SYMBOLS:
+            curves[name].attrs["long_name"] = SYMBOLS[name]
     curves.attrs = {
         "dim": dim,
         "train": program,
