@@ -1,29 +1,43 @@
-"""Run notebooks and store their outputs in the file, without widget state and timing."""
+"""The chapters as programs: run them and store their outputs, or take out their functions.
 
+`python tests/notebooks.py book/*.ipynb` runs notebooks in place and keeps text and figures, but no widget state.
+"""
+
+import ast
 import sys
 from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
 
-SHOWN_ELSEWHERE = "application/vnd.jupyter.widget-view+json"
+ROOT = Path(__file__).parents[1]
+WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
-def clean(notebook):
-    """Keep what a reader of the plain file sees: text and figures."""
-    notebook.metadata = {
-        key: notebook.metadata[key] for key in ("kernelspec", "language_info") if key in notebook.metadata
-    }
-    notebook.metadata.language_info = {"name": "python"}
+def functions_of(chapter: str) -> dict:
+    """The constants and functions of a chapter: its first cells, and every later cell that only defines functions."""
+    notebook = nbformat.read(ROOT / "book" / f"{chapter}.ipynb", as_version=4)
+    _install, *cells = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    space = {}
+    for i, source in enumerate(cells):
+        if i < 3 or all(isinstance(node, ast.FunctionDef) for node in ast.parse(source).body):
+            exec(source, space)
+    return space
+
+
+def run(path: Path) -> None:
+    """Run a notebook and store it as it is published."""
+    notebook = nbformat.read(path, as_version=4)
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": path.parent}}).execute()
+    notebook.metadata = {"kernelspec": notebook.metadata.kernelspec, "language_info": {"name": "python"}}
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         for output in cell.get("outputs", []):
-            output.get("data", {}).pop(SHOWN_ELSEWHERE, None)
-    return notebook
+            output.get("data", {}).pop(WIDGET, None)
+    nbformat.write(notebook, path)
+    print(f"{path}: {len(notebook.cells)} cells")
 
 
-for path in map(Path, sys.argv[1:]):
-    book = nbformat.read(path, as_version=4)
-    NotebookClient(book, timeout=300, resources={"metadata": {"path": path.parent}}).execute()
-    nbformat.write(clean(book), path)
-    print(f"{path}: {len(book.cells)} cells")
+if __name__ == "__main__":
+    for name in sys.argv[1:]:
+        run(Path(name))

@@ -24,10 +24,11 @@ def high_dim_regression(
     noise: float = 0.01,
     seed: int = 0,
     device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = None,
 ) -> Regression:
     """Draw y = bias + Σ weight·x_j + ε with x_j ~ N(0, 1) and ε ~ N(0, noise²).
 
+    `dtype` is PyTorch's default one if not given; the numbers drawn are the same in each.
     Far more inputs than training points, so that a linear model can fit the noise. After Zhang et al.,
     *Dive into Deep Learning*, section 3.7 ("Weight Decay").
     """
@@ -37,5 +38,6 @@ def high_dim_regression(
     X = torch.randn(n_train + n_test, n_inputs, generator=rng, dtype=torch.float64)
     noise_drawn = noise * torch.randn(n_train + n_test, 1, generator=rng, dtype=torch.float64)
     y = X.sum(dim=1, keepdim=True) * weight + bias + noise_drawn
+    dtype = dtype or torch.get_default_dtype()
     X, y = X.to(device, dtype), y.to(device, dtype)
     return Regression(X[:n_train], y[:n_train], X[n_train:], y[n_train:])
