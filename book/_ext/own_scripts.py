@@ -15,9 +15,7 @@ def copy_scripts(app, exception):
     if exception or app.builder.name != "html":
         return
     target = Path(app.outdir) / "vendor"
-    shutil.copytree(
-        VENDOR, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.py")
-    )
+    shutil.copytree(VENDOR, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.py"))
     script = next(
         path
         for path in files("anywidget")

@@ -53,8 +53,8 @@ async function render({ model, el }) {
   const sliders = await Promise.all(
     model.get("sliders").map((reference) => manager.get_model(reference.replace("IPY_MODEL_", ""))),
   );
-  const start = sliders.map((slider) => slider.get("index"));
   const at = () => sliders.map((slider) => slider.get("index"));
+  const start = at();
   const flat = () => at().reduce((sum, index, i) => sum * spec.shape[i] + index, 0);
   const where = () =>
     sliders.map((s) => `${s.get("description")} = ${s.get("_options_labels")[s.get("index")]}`).join(", ");
@@ -111,6 +111,7 @@ async function render({ model, el }) {
       ...Object.fromEntries(["values", "low", "high"].filter((k) => one[k]).map((k) => [k, floats(one[k])])),
     })),
   }));
+  const chartKey = `wd${Math.random()}`; // the panels of one chart share a cursor
   let pins = [];
   let cleared = null; // the run that Reset has put away
 
@@ -140,15 +141,14 @@ async function render({ model, el }) {
   };
 
   const isDark = () => {
-    const [r, g, b] = getComputedStyle(root).color.match(/[\d.]+/g).map(Number);
-    return 0.3 * r + 0.6 * g + 0.1 * b > 127;
+    const [r, g, b] = ink.match(/[\d.]+/g).map(Number);
+    return 0.3 * r + 0.6 * g + 0.1 * b > 127; // light ink: a dark page
   };
 
   const build = (panel, number) => {
     if (panel.plot) panel.plot.destroy();
     panel.box ??= element("div", "wd-panel", area);
     panel.box.replaceChildren();
-    const ink = getComputedStyle(root).color;
     const grid = isDark() ? "rgba(255,255,255,.14)" : "rgba(0,0,0,.1)";
     const colours = isDark() ? DARK : LIGHT;
     const offset = panels.slice(0, number).reduce((sum, one) => sum + one.series.length, 0);
@@ -160,8 +160,7 @@ async function render({ model, el }) {
         bands.push({ series: [options.length + 1, options.length], fill: colour + "33" });
         options.push({ stroke: "transparent", points: { show: false } }, { stroke: "transparent", points: { show: false } });
       }
-      const fixed = !spec.shape.length;
-      const faint = () => (!fixed && fresh(panel, series, liveRun()) ? colour + "59" : colour);
+      const faint = () => (fresh(panel, series, liveRun()) ? colour + "59" : colour);
       options.push({ stroke: faint, width: 2, points: dots }, { stroke: colour, width: 2.5, points: dots });
       pins.forEach((_, k) => options.push({ stroke: colour, width: 1.5, dash: PIN_DASHES[k], points: { show: false } }));
       const entry = element("span", "wd-entry", legend);
@@ -186,7 +185,7 @@ async function render({ model, el }) {
         width: canvas.clientWidth || 300,
         height: canvas.clientHeight || 200,
         legend: { show: false },
-        cursor: { sync: { key: model.model_id ?? spec.title }, drag: { x: false, y: false }, y: false },
+        cursor: { sync: { key: chartKey }, drag: { x: false, y: false }, y: false },
         scales: { x: { time: false }, y: { distr: panel.log ? 3 : 1, range: [low, high] } },
         series: options,
         bands,
@@ -257,7 +256,9 @@ async function render({ model, el }) {
     }
     if (run?.state !== "running") summary.textContent = describe();
   };
+  let ink = null;
   const rebuild = () => {
+    ink = getComputedStyle(root).color;
     panels.forEach(build);
     draw();
   };
@@ -277,7 +278,7 @@ async function render({ model, el }) {
     rebuild();
   };
 
-  const themes = new MutationObserver(rebuild);
+  const themes = new MutationObserver(() => ink !== getComputedStyle(root).color && rebuild());
   for (const host of [document.documentElement, document.body]) {
     themes.observe(host, { attributes: true, attributeFilter: ["data-theme", "data-jp-theme-light", "class", "theme"] });
   }
