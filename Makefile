@@ -26,9 +26,9 @@ venv: .venv/.installed
 	$(BIN)/python -m pip install --quiet --requirement requirements.txt --constraint constraints.txt --editable .
 	@touch $@
 
-# Executed chapters are cached by their own text alone, so a change of the library empties the cache.
+# Executed chapters are cached by their own text alone, so a change of the library empties the caches.
 _build/.executed-with: $(LIBRARY) constraints.txt
-	@rm -rf _build/.jupyter_cache && mkdir -p _build && touch $@
+	@rm -rf _build/.jupyter_cache _build/.doctrees && mkdir -p _build && touch $@
 
 book: venv _build/.executed-with
 	TQDM_DISABLE=1 $(BIN)/jupyter-book build --warningiserror --keep-going .

@@ -206,8 +206,7 @@ async function render({ model, el }) {
       canvas,
     );
     const move = (column) => {
-      const left = panel.plot.valToPos(axis.positions[column], "x");
-      panel.plot.setCursor({ left, top: canvas.clientHeight / 3 });
+      for (const { plot } of panels) plot.setCursor({ left: plot.valToPos(axis.positions[column], "x"), top: 9 });
     };
     canvas.addEventListener("keydown", (event) => {
       const by = { ArrowLeft: -1, ArrowRight: 1, PageDown: -10, PageUp: 10 }[event.key];
@@ -271,11 +270,11 @@ async function render({ model, el }) {
   const reset = () => {
     pins = [];
     cleared = model.get("run");
+    rebuild(); // before the sliders move: a plot must not be replaced while a drawing of it is due
     sliders.forEach((slider, i) => {
       slider.set("index", start[i]);
       slider.save_changes();
     });
-    rebuild();
   };
 
   const themes = new MutationObserver(() => ink !== getComputedStyle(root).color && rebuild());

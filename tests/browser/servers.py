@@ -1,4 +1,4 @@
-"""What the browser tests talk to, as context managers: the browser, the built site, and JupyterLab."""
+"""What the browser tests talk to, each as a context manager: the browser, the built site, and JupyterLab."""
 
 import functools
 import json
@@ -11,7 +11,6 @@ import threading
 import time
 import urllib.request
 from contextlib import contextmanager
-from dataclasses import dataclass
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -21,20 +20,26 @@ from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).parents[2]
 HTML = ROOT / "_build" / "html"
-TOKEN = "book"
-# The browser itself must stay off the network too.
-FLAGS = "--no-sandbox --no-first-run --disable-background-networking --disable-component-update --disable-sync"
+DEMO = ".wd[data-at]"  # the chart sets this attribute once it has drawn
+# The browser itself must not ask the network either, and as root it cannot put itself into a sandbox.
+FLAGS = (
+    "--no-sandbox --no-first-run --disable-background-networking --disable-component-update --disable-sync "
+    "--disable-quic"
+)
 
 
 @contextmanager
 def open_browser():
+    """Start Chromium, without a window."""
     path = find_chromium()
     if path is None:
         raise FileNotFoundError(HOW_TO_GET_ONE)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=[*FLAGS.split(), "--disable-quic"])
-        yield browser
-        browser.close()
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS.split())
+        try:
+            yield browser
+        finally:
+            browser.close()
 
 
 @contextmanager
@@ -42,13 +47,14 @@ def serve_site():
     """Serve the built site from a thread; gives its address."""
     if not HTML.is_dir():
         raise FileNotFoundError("There is no site in _build/html: run `make book` first.")
-    handler = functools.partial(_QuietHandler, directory=HTML)
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_QuietHandler, directory=HTML)) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 class _QuietHandler(SimpleHTTPRequestHandler):
@@ -58,31 +64,74 @@ class _QuietHandler(SimpleHTTPRequestHandler):
 
 @contextmanager
 def start_lab():
-    """Start JupyterLab over a copy of the chapters, with no settings but its own; gives a `Lab`."""
+    """Start JupyterLab over a copy of the chapters, with settings of its own, to train on the CPU; gives a `Lab`."""
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         shutil.copytree(ROOT / "book", home / "book")
-        own = "CONFIG_DIR DATA_DIR RUNTIME_DIR".split()
-        environment = os.environ | {f"JUPYTER_{name}": str(home / name) for name in own}
-        environment |= {f"JUPYTERLAB_{name}": str(home / name) for name in ("SETTINGS_DIR", "WORKSPACES_DIR")}
-        environment |= {"IPYTHONDIR": str(home / "IPYTHON")}
+        places = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
+        places += ("JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR")
         # News and the list of extensions would come from the network.
-        page_config = home / "CONFIG_DIR" / "labconfig" / "page_config.json"
+        page_config = home / "JUPYTER_CONFIG_DIR" / "labconfig" / "page_config.json"
         page_config.parent.mkdir(parents=True)
         page_config.write_text('{"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": true}}')
-        command = [
-            *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", "--port=0"),
-            *(f"--IdentityProvider.token={TOKEN}", f"--ServerApp.root_dir={home / 'book'}"),
-            "--LabApp.extension_manager=readonly",
+        options = [
+            "--no-browser",
+            "--allow-root",
+            "--ip=127.0.0.1",
+            "--port=0",
+            f"--ServerApp.root_dir={home / 'book'}",
         ]
+        options += [f"--IdentityProvider.token={Lab.token}", "--LabApp.extension_manager=readonly"]
         with (
             open(home / "log", "w") as log,
-            subprocess.Popen(command, env=environment, stdout=log, stderr=log) as process,
+            subprocess.Popen(
+                [sys.executable, "-m", "jupyterlab", *options],
+                env=os.environ | {place: str(home / place) for place in places} | {"WEIGHTDECAY_DEVICE": "cpu"},
+                stdout=log,
+                stderr=log,
+            ) as process,
         ):
-            deadline = time.monotonic() + 60
-            while not (f := list((home / "RUNTIME_DIR").glob("jpserver-*.json"))):
-                time.sleep(0.1)
-            print(f[0].read_text())
-            yield home, json.loads(f[0].read_text())
-            process.terminate()
-        print((home / "log").read_text())
+            try:
+                yield Lab(process, home)
+            finally:
+                process.terminate()  # the server ends its kernels first
+
+
+class Lab:
+    """A running JupyterLab: `folder` holds its notebooks."""
+
+    token = "book"
+
+    def __init__(self, process, home):
+        self.folder = home / "book"
+        self.runtime = home / "JUPYTER_RUNTIME_DIR"
+        info = self.runtime / f"jpserver-{process.pid}.json"
+        deadline = time.monotonic() + 60
+        while not info.exists():
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError("JupyterLab did not start:\n" + (home / "log").read_text())
+            time.sleep(0.05)
+        self.url = json.loads(info.read_text())["url"]
+
+    def run(self, page, notebook):
+        """Open a notebook in the page and run all its cells."""
+        page.goto(f"{self.url}lab/workspaces/{Path(notebook).stem}/tree/{notebook}?token={self.token}")
+        page.get_by_text("| Idle").wait_for()  # the kernel, in the status bar
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        page.locator(DEMO).first.wait_for(state="attached", timeout=60_000)
+        page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for(timeout=120_000)
+
+    @contextmanager
+    def kernel(self, notebook):
+        """A client of the kernel that an opened notebook has."""
+        with urllib.request.urlopen(f"{self.url}api/sessions?token={self.token}") as answer:
+            ids = {session["path"]: session["kernel"]["id"] for session in json.load(answer)}
+        client = BlockingKernelClient(connection_file=str(self.runtime / f"kernel-{ids[notebook]}.json"))
+        client.load_connection_file()
+        client.start_channels()
+        try:
+            client.wait_for_ready(timeout=30)
+            yield client
+        finally:
+            client.stop_channels()

@@ -1,0 +1,64 @@
+"""The fixtures of the browser tests: a browser, the site, JupyterLab, and pages on which nothing may go wrong."""
+
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import expect
+from servers import HTML, open_browser, serve_site, start_lab
+
+expect.set_options(timeout=15_000)  # a slow machine is no error
+
+
+@pytest.fixture(scope="session")
+def browser():
+    with open_browser() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="session")
+def site():
+    """The address of the built site, by scheme."""
+    with serve_site() as address:
+        yield {"http": address, "file": f"{HTML.as_uri()}/"}
+
+
+@pytest.fixture(scope="session")
+def lab():
+    with start_lab() as lab:
+        yield lab
+
+
+@pytest.fixture(scope="session")
+def watched(browser):
+    """Makes a page that may talk to one address only; leaving it fails on all that went wrong meanwhile."""
+
+    @contextmanager
+    def watched(address, **options):
+        context = browser.new_context(**options)
+        page = context.new_page()
+        problems = []
+
+        def stop_at_the_border(route):
+            if own(route.request.url):
+                route.continue_()
+            else:
+                problems.append(f"asked another host: {route.request.url}")
+                route.abort()
+
+        def own(url):
+            return urlsplit(url).netloc in ("", urlsplit(address).netloc)  # data:, blob: and file: name no host
+
+        context.route("**/*", stop_at_the_border)
+        page.on("websocket", lambda socket: own(socket.url) or problems.append(f"asked another host: {socket.url}"))
+        page.on("response", lambda answer: answer.status < 400 or problems.append(f"{answer.status}: {answer.url}"))
+        page.on("requestfailed", lambda request: problems.append(f"{request.failure}: {request.url}"))
+        page.on("console", lambda said: said.type != "error" or problems.append(f"console: {said.text}"))
+        page.on("pageerror", lambda error: problems.append(f"uncaught: {error}"))
+        try:
+            yield page
+            assert not problems
+        finally:
+            context.close()
+
+    return watched

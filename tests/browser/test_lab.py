@@ -1,0 +1,193 @@
+"""JupyterLab, where a kernel retrains the model at every move of a slider."""
+
+import ast
+import inspect
+import random
+import time
+
+import nbformat
+import pytest
+from playwright.sync_api import expect
+
+WINDOW = {"viewport": {"width": 1280, "height": 900}}
+CHAPTER = "pytorch.ipynb"
+OWN_CELLS = [
+    """
+    from matplotlib import pyplot as plt
+
+    from weightdecay import frames, live, sweep
+    """,
+    """
+    def steady(lambd):
+        for step in range(1, 51):
+            yield step, {"loss": (1 - lambd / 10) ** step}
+
+
+    def fragile(lambd):
+        if lambd == 1:
+            raise ArithmeticError("no run at 1,\\nas a second line explains")
+        yield from steady(lambd)
+
+
+    live(fragile, sweep(steady, lambd=[0, 1, 2]), title="fragile")
+    """,
+    """
+    def descend(lr):
+        w = 1.0
+        for step in range(1, 301):
+            w -= lr * 10 * w
+            yield step, {"loss": w * w}
+
+
+    live(descend, sweep(descend, lr=[0.01, 1]), title="diverging")
+    """,
+    """
+    def draw(lambd):
+        figure, axes = plt.subplots()
+        axes.plot([0, lambd])
+        axes.set(ylim=(0, 3))
+        return figure
+
+
+    frames(draw, "A line that climbs to {lambd}.".format, lambd=[1, 2], title="pictures")
+    """,
+]
+
+
+@pytest.fixture(scope="module")
+def chapter(lab, watched):
+    """A page where all cells of the chapter were run."""
+    with watched(lab.url, **WINDOW) as page:
+        lab.run(page, CHAPTER)
+        yield page
+
+
+@pytest.fixture(scope="module")
+def in_kernel(lab, chapter):
+    """Evaluates an expression in the chapter's kernel."""
+    with lab.kernel(CHAPTER) as client:
+
+        def evaluate(expression):
+            asked = {"user_expressions": {"value": expression}, "silent": True}
+            reply = client.execute("import threading", **asked, reply=True, timeout=30)
+            return ast.literal_eval(reply["content"]["user_expressions"]["value"]["data"]["text/plain"])
+
+        yield evaluate
+
+
+@pytest.fixture
+def demo(chapter):
+    """The chapter's first demo, as it is before anybody moves its slider."""
+    demo = chapter.locator(".wd-demo").first
+    demo.get_by_role("button", name="Reset").click()
+    expect(demo.locator(".wd")).to_have_attribute("data-at", "0")
+    return demo
+
+
+@pytest.fixture(scope="module")
+def own_demos(lab, watched):
+    """Demos by their title: some that go wrong on purpose, and one of pictures."""
+    cells = [nbformat.v4.new_code_cell(inspect.cleandoc(cell)) for cell in OWN_CELLS]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), lab.folder / "own.ipynb")
+    with watched(lab.url, **WINDOW) as page:
+        lab.run(page, "own.ipynb")
+        yield lambda title: page.locator(f".wd-demo:has([aria-label={title}])")
+
+
+def test_every_cell_of_the_chapter_runs(chapter):
+    expect(chapter.locator("[data-mime-type='application/vnd.jupyter.error']")).to_have_count(0)
+
+
+def test_a_move_shows_the_recorded_curve_at_once_and_then_the_same_one_retrained(demo):
+    chart, badge, summary = demo.locator(".wd"), demo.locator(".wd-badge"), demo.locator(".wd-summary")
+    expect(badge).to_have_text("recorded")
+    for key in ("ArrowRight", "End", "ArrowLeft"):
+        before = summary.inner_text()
+        # Looked at before the browser can hear of the kernel's answer.
+        state, recorded = demo.locator(".noUi-handle").evaluate(
+            """(handle, key) => {
+                handle.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+                const chart = handle.closest(".wd-demo").querySelector(".wd");
+                return [chart.dataset.state, chart.querySelector(".wd-summary").textContent];
+            }""",
+            key,
+        )
+        assert state == "recorded"
+        assert recorded != before
+        expect(chart).to_have_attribute("data-state", "done")
+        expect(badge).to_have_text("live on cpu")
+        expect(summary).to_have_text(recorded)
+
+
+def test_a_burst_of_moves_leaves_the_curve_of_the_last_one(demo, in_kernel):
+    chart, handle, mouse = demo.locator(".wd"), demo.locator(".noUi-handle"), demo.page.mouse
+    threads = in_kernel("[thread.ident for thread in threading.enumerate()]")
+    track = demo.locator(".noUi-base").bounding_box()
+    places = random.Random(0)
+    start = time.monotonic()
+    handle.hover()
+    mouse.down()
+    for _ in range(50):
+        mouse.move(track["x"] + places.random() * track["width"], track["y"])
+    mouse.up()
+    assert time.monotonic() - start < 5
+
+    def check():
+        last = int(float(handle.get_attribute("aria-valuenow")))
+        expect(chart).to_have_attribute("data-state", "done")
+        expect(chart).to_have_attribute("data-at", str(last))
+        expect(demo.locator(".wd-badge")).to_have_text("live on cpu")
+        expect(demo.locator(".wd-message")).to_be_empty()
+
+    check()
+    # `join` waits for a thread that has just shown its last curve; it returns None.
+    others = f"(thread for thread in threading.enumerate() if thread.ident not in {threads})"
+    assert in_kernel(f"[thread.name for thread in {others} if thread.join(5) or thread.is_alive()]") == []
+    check()
+
+
+def test_pinned_and_fresh_curves_stay_until_reset(demo):
+    chart, legend = demo.locator(".wd"), demo.locator(".wd-legend").first
+    demo.get_by_role("button", name="Pin").click()
+    demo.locator(".noUi-handle").press("End")
+    expect(chart).to_have_attribute("data-state", "done")
+    expect(legend).to_contain_text("pinned λ = 0")
+    demo.get_by_role("button", name="Reset").click()
+    expect(legend).not_to_contain_text("pinned")
+    expect(chart).to_have_attribute("data-at", "0")
+    # That no fresh curve comes can only be waited for: one takes about a tenth of a second.
+    demo.page.wait_for_timeout(1000)
+    expect(chart).to_have_attribute("data-state", "recorded")
+    expect(demo.locator(".wd-badge")).to_have_text("recorded")
+
+
+def test_an_exception_in_train_is_one_line_and_the_next_move_works(own_demos):
+    demo = own_demos("fragile")
+    chart, handle, message = demo.locator(".wd"), demo.locator(".noUi-handle"), demo.locator(".wd-message")
+    handle.press("ArrowRight")
+    expect(chart).to_have_attribute("data-state", "error")
+    expect(message).to_have_text("ArithmeticError: no run at 1,")
+    handle.press("ArrowRight")
+    expect(chart).to_have_attribute("data-state", "done")
+    expect(chart).to_have_attribute("data-at", "2")
+    expect(message).to_be_empty()
+
+
+def test_a_diverged_run_says_at_which_step(own_demos):
+    demo = own_demos("diverging")
+    demo.locator(".noUi-handle").press("ArrowRight")
+    expect(demo.locator(".wd")).to_have_attribute("data-state", "diverged")
+    # The loss is 81 to the power of the step, and 81¹⁶² is the first that is no finite float.
+    expect(demo.locator(".wd-message")).to_contain_text("diverged: at step 162 the loss is inf")
+
+
+def test_pictures_follow_the_slider(own_demos):
+    demo = own_demos("pictures")
+    picture = demo.locator(".wd-frame")
+    expect(picture).to_have_attribute("alt", "A line that climbs to 1.")
+    before = picture.get_attribute("src")
+    demo.locator(".noUi-handle").press("ArrowRight")
+    expect(picture).to_have_attribute("alt", "A line that climbs to 2.")
+    expect(picture).not_to_have_attribute("src", before)
+    assert picture.evaluate("(picture) => picture.decode().then(() => picture.naturalWidth)") > 0

@@ -1,0 +1,288 @@
+"""The built site, where there is no kernel: from a server and from disk, on a desk and on a phone."""
+
+import base64
+import json
+import re
+from contextlib import ExitStack
+from functools import reduce
+from html.parser import HTMLParser
+from operator import getitem
+from urllib.parse import unquote, urlsplit
+
+import numpy as np
+import pytest
+from playwright.sync_api import expect
+from servers import DEMO, HTML
+
+STATE = re.compile(r'<script type="application/vnd\.jupyter\.widget-state\+json">(.*?)</script>', re.DOTALL)
+VIEW = re.compile(r'<script type="application/vnd\.jupyter\.widget-view\+json">(.*?)</script>', re.DOTALL)
+HOME, CHAPTER = "book/index.html", "book/pytorch.html"
+WITH_DEMOS = [f"book/{path.name}" for path in sorted(HTML.glob("book/*.html")) if VIEW.search(path.read_text())]
+DESK = {"viewport": {"width": 1280, "height": 800}}
+PHONE = {"viewport": {"width": 375, "height": 667}, "has_touch": True, "is_mobile": True}
+# Without a build there are no pages with demos: then the tests have to fail, not to vanish.
+each_page_with_demos = pytest.mark.parametrize("name", WITH_DEMOS or [CHAPTER])
+
+
+@pytest.fixture
+def visit(site, watched):
+    """Opens a page of the site, waits until its demos are drawn, and fails the test if anything goes wrong there."""
+    with ExitStack() as pages:
+
+        def visit(name, scheme="http", **options):
+            page = pages.enter_context(watched(site[scheme], **(DESK | options)))
+            page.goto(site[scheme] + name)
+            expect(page.locator(DEMO)).to_have_count(len(VIEW.findall((HTML / name).read_text())))
+            return page
+
+        yield visit
+
+
+def demos(page):
+    return page.locator(".wd-demo").all()
+
+
+def look(demo):
+    """What a demo shows: where its sliders stand, its sentence, and the pixels of its charts or its picture."""
+    return demo.locator(".wd").evaluate(
+        """(chart) => ({
+            at: chart.dataset.at,
+            summary: chart.querySelector(".wd-summary").textContent,
+            picture: [...chart.querySelectorAll("canvas, img")].map((one) => one.src ?? one.toDataURL()).join(),
+        })"""
+    )
+
+
+def position(handle):
+    return int(float(handle.get_attribute("aria-valuenow")))
+
+
+def press_arrow(handle):
+    handle.press("ArrowLeft" if position(handle) else "ArrowRight")
+
+
+def ends_of_drag(handle):
+    """Where a drag of the slider starts, and the end of its track that is further away."""
+    box, track = handle.bounding_box(), handle.locator("xpath=../..").bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    return (x, y), (track["x"] + (0 if x > track["x"] + track["width"] / 2 else track["width"]), y)
+
+
+def drag(handle):
+    start, end = ends_of_drag(handle)
+    mouse = handle.page.mouse
+    mouse.move(*start)
+    mouse.down()
+    mouse.move(*end, steps=5)
+    mouse.up()
+
+
+def swipe(handle):
+    """The same with a finger, which Playwright can only tap with."""
+    devtools = handle.page.context.new_cdp_session(handle.page)
+    start, end = ends_of_drag(handle)
+    for kind, points in (("touchStart", [start]), ("touchMove", [end]), ("touchEnd", [])):
+        touches = [{"x": x, "y": y} for x, y in points]
+        devtools.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": touches})
+
+
+def test_home_page_and_chapter_have_demos():
+    assert {HOME, CHAPTER} <= set(WITH_DEMOS)
+
+
+@each_page_with_demos
+@pytest.mark.parametrize("scheme", ["http", "file"])
+@pytest.mark.parametrize(("device", "pull"), [(DESK, drag), (PHONE, swipe)], ids=["desk", "phone"])
+def test_every_slider_moves_its_chart(visit, name, scheme, device, pull):
+    page = visit(name, scheme, **device)
+    for demo in demos(page):
+        for handle in demo.locator(".noUi-handle").all():
+            for move in (press_arrow, pull):
+                handle.scroll_into_view_if_needed()
+                before = look(demo)
+                move(handle)
+                expect(demo.locator(".wd")).not_to_have_attribute("data-at", before["at"])
+                after = look(demo)
+                assert all(before[key] != after[key] for key in before), move
+
+
+def read_specs(name):
+    """What the charts of a built page hold, in their order, with the arrays as bytes."""
+    text = (HTML / name).read_text()
+    widgets = json.loads(STATE.search(text)[1])["state"]
+    for widget in widgets.values():
+        for buffer in widget.get("buffers", []):
+            *path, key = buffer["path"]
+            reduce(getitem, path, widget["state"])[key] = base64.b64decode(buffer["data"])
+    boxes = [widgets[json.loads(view)["model_id"]]["state"]["children"] for view in VIEW.findall(text)]
+    return [widgets[children[-1].removeprefix("IPY_MODEL_")]["state"]["spec"] for children in boxes]
+
+
+def last_values(spec, at):
+    """The numbers that belong into the sentence: of every recorded curve, in the last column that has one."""
+    curves = []
+    for panel in spec["panels"]:
+        for series in panel["series"]:
+            values = np.frombuffer(series["values"], np.float32).reshape(*spec["shape"], -1)[at]
+            drawn = np.isfinite(values) & ((values > 0) | (not panel["log"]))
+            curves.append((series["name"], np.where(drawn, values, np.nan)))
+    last = max(np.flatnonzero(np.isfinite(values)).max() for _, values in curves)
+    return {name: float(values[last]) for name, values in curves}
+
+
+@each_page_with_demos
+def test_the_sentence_says_what_was_recorded_at_every_position(visit, name):
+    page = visit(name)
+    for demo, spec in zip(demos(page), read_specs(name), strict=True):
+        for number, handle in enumerate(demo.locator(".noUi-handle").all()):
+            handle.press("Home")
+            for index in range(spec["shape"][number]):
+                expect(handle).to_have_attribute("aria-valuenow", f"{index}.0")
+                seen = look(demo)
+                at = tuple(map(int, seen["at"].split(",")))
+                assert at[number] == index
+                if "frames" in spec:
+                    assert seen["summary"] == spec["alts"][np.ravel_multi_index(at, spec["shape"])]
+                else:
+                    for variable, value in last_values(spec, at).items():
+                        printed = re.search(rf"[:,] {re.escape(variable)} (–|[-+.e\d]*\d)", seen["summary"])[1]
+                        assert printed == "–" if np.isnan(value) else float(printed) == float(f"{value:.3g}")
+                handle.press("ArrowRight")
+
+
+@each_page_with_demos
+def test_charts_change_their_ink_with_the_theme(visit, name):
+    page = visit(name)
+    canvas = page.locator(".wd canvas").first
+    # The darkest of the pixels that are not see-through: text and curves.
+    darkest = """(canvas) => {
+        const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+        let least = 255;
+        for (let i = 0; i < data.length; i += 4) {
+            if (data[i + 3] > 200) least = Math.min(least, Math.max(data[i], data[i + 1], data[i + 2]));
+        }
+        return least;
+    }"""
+    page.evaluate("document.documentElement.dataset.theme = 'light'")
+    assert canvas.evaluate(darkest) < 64
+    page.evaluate("document.documentElement.dataset.theme = 'dark'")
+    assert canvas.evaluate(darkest) > 128
+
+
+@each_page_with_demos
+def test_slider_and_first_chart_fit_on_a_phone(visit, name):
+    page = visit(name, **PHONE)
+    for demo in demos(page):
+        demo.evaluate("(demo) => demo.scrollIntoView({ behavior: 'instant' })")
+        for part in (demo.locator(".noUi-handle").first, demo.locator(".wd-canvas, .wd-frame").first):
+            expect(part).to_be_in_viewport(ratio=1)
+        assert demo.locator(".noUi-handle").first.evaluate(
+            """(handle) => {
+                const { x, y, width, height } = handle.getBoundingClientRect();
+                return handle.contains(document.elementFromPoint(x + width / 2, y + height / 2));
+            }"""
+        ), "the page's own bar lies over the slider"
+
+
+@each_page_with_demos
+def test_text_is_there_before_the_widgets(browser, site, name):
+    page = browser.new_page()
+    page.route("**/vendor/html-manager/*", lambda route: None)  # never answered
+    with page.expect_request("**/vendor/html-manager/*"):
+        page.goto(site["http"] + name)
+    expect(page.locator("article h1")).to_be_visible()
+    expect(page.locator("article p").first).to_be_visible()
+    page.close()
+
+
+@each_page_with_demos
+def test_demos_have_names(visit, name):
+    page = visit(name)
+    for chart in page.locator(".wd").all():
+        expect(chart).to_have_attribute("aria-label", re.compile(r"\w"))
+        for picture in chart.locator(".wd-canvas, .wd-frame").all():
+            expect(picture).to_have_role("img")
+            expect(picture).to_have_accessible_name(re.compile(r"\w"))
+
+
+@each_page_with_demos
+def test_arrow_keys_read_the_curves(visit, name):
+    page = visit(name)
+    for canvas in page.locator(".wd-canvas").all():
+        chart = canvas.locator("xpath=ancestor::*[@role='group']")
+        canvas.focus()
+        readings = set()
+        for _ in range(3):
+            page.keyboard.press("ArrowLeft")
+            reading = chart.locator(".wd-summary").inner_text()
+            readings.add(reading)
+            # All panels of a chart read the same column.
+            assert all(value in reading for value in chart.locator(".wd-value").all_inner_texts())
+        assert len(readings) == 3
+
+
+def test_a_chart_keeps_the_focus_when_the_page_scrolls(visit):
+    page = visit(CHAPTER)
+    canvas = page.locator(".wd-canvas").first
+    canvas.focus()  # which scrolls there
+    expect(page.locator("body")).to_have_class(re.compile("scrolled"))  # the theme's mark, and no change of theme
+    expect(canvas).to_be_focused()
+
+
+def test_pinned_curves_stay_until_reset(visit):
+    page = visit(CHAPTER)
+    demo = demos(page)[0]
+    handle, legend = demo.locator(".noUi-handle"), demo.locator(".wd-legend").first
+    before = look(demo)
+    demo.get_by_role("button", name="Pin").click()
+    handle.press("End")
+    expect(legend).to_contain_text("pinned λ = 0")
+    expect(demo.locator(".wd")).not_to_have_attribute("data-at", before["at"])
+    demo.get_by_role("button", name="Reset").click()
+    expect(demo.locator(".wd")).to_have_attribute("data-at", before["at"])
+    expect(legend).not_to_contain_text("pinned")
+    assert look(demo) == before
+
+
+def test_sliders_work_with_reduced_motion(visit):
+    page = visit(CHAPTER, reduced_motion="reduce")
+    for demo in demos(page):
+        before = look(demo)
+        press_arrow(demo.locator(".noUi-handle"))
+        expect(demo.locator(".wd")).not_to_have_attribute("data-at", before["at"])
+
+
+@pytest.mark.parametrize("name", ["index", "notation", "pytorch", "reproduction"])
+def test_key_pages_are_there_in_english(visit, name):
+    page = visit(f"book/{name}.html")
+    expect(page.locator("html")).to_have_attribute("lang", "en")
+    expect(page.locator("article h1")).to_be_visible()
+
+
+class Page(HTMLParser):
+    """The links and anchors of a built page."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.links, self.anchors = set(), {"", "#"}
+        self.feed(path.read_text())
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        self.links |= {attrs[key] for key in ("href", "src") if attrs.get(key)}
+        self.anchors |= {attrs[key] for key in ("id", "name") if attrs.get(key)}
+
+
+def test_links_within_the_site_lead_somewhere(site):
+    pages = {path: Page(path) for path in [*HTML.glob("*.html"), *HTML.glob("book/**/*.html")]}
+    assert pages
+    broken = []
+    for path, page in pages.items():
+        for link in page.links:
+            parts = urlsplit(link)
+            if parts.scheme or parts.netloc:
+                continue
+            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            if not target.exists() or (target in pages and unquote(parts.fragment) not in pages[target].anchors):
+                broken.append(f"{path.relative_to(HTML)}: {link}")
+    assert not broken
