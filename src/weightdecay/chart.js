@@ -113,7 +113,7 @@ async function render({ model, el }) {
   }));
   const chartKey = `wd${Math.random()}`; // the panels of one chart share a cursor
   let pins = [];
-  let cleared = null; // the run that Reset has put away
+  let quiet = false; // after Reset only recorded curves are shown, until a slider is moved
 
   // What uPlot can draw: null where there is no number, and nothing at or below 0 on a log axis.
   const drawable = (panel, array, from = 0) =>
@@ -124,7 +124,7 @@ async function render({ model, el }) {
   const recorded = (panel, series, part = "values") => drawable(panel, series[part], flat() * width);
   const liveRun = () => {
     const run = model.get("run");
-    return run.series && run !== cleared && run.at.join() === at().join() ? run : null;
+    return run.series && !quiet && run.at.join() === at().join() ? run : null;
   };
   const fresh = (panel, series, run) => (run?.series[series.key] ? drawable(panel, floats(run.series[series.key])) : null);
   const nothing = new Array(width).fill(null);
@@ -242,7 +242,9 @@ async function render({ model, el }) {
     return `${where()}${where() ? ", " : ""}${place}${origin}.`;
   };
 
+  let ink = null; // the colour of the page's text, once the chart is on the page
   const draw = () => {
+    if (!ink) return;
     const run = liveRun();
     if (run?.state === "running" && calm.matches) return;
     badge.textContent = run ? `live on ${run.device}` : "recorded";
@@ -255,7 +257,6 @@ async function render({ model, el }) {
     }
     if (run?.state !== "running") summary.textContent = describe();
   };
-  let ink = null;
   const rebuild = () => {
     ink = getComputedStyle(root).color;
     panels.forEach(build);
@@ -269,36 +270,41 @@ async function render({ model, el }) {
   };
   const reset = () => {
     pins = [];
-    cleared = model.get("run");
+    quiet = true;
     rebuild(); // before the sliders move: a plot must not be replaced while a drawing of it is due
     sliders.forEach((slider, i) => {
       slider.set("index", start[i]);
       slider.save_changes();
     });
+    quiet = true;
+    draw();
+  };
+  const moved = () => {
+    quiet = false;
+    draw();
   };
 
-  const themes = new MutationObserver(() => ink !== getComputedStyle(root).color && rebuild());
+  const themes = new MutationObserver(() => ink && ink !== getComputedStyle(root).color && rebuild());
   for (const host of [document.documentElement, document.body]) {
     themes.observe(host, { attributes: true, attributeFilter: ["data-theme", "data-jp-theme-light", "class", "theme"] });
   }
-  const sizes = new ResizeObserver(() =>
-    panels.forEach(({ plot, box }) => {
-      const canvas = box.lastElementChild;
-      if (canvas.clientWidth && canvas.clientWidth !== plot.width) {
-        plot.setSize({ width: canvas.clientWidth, height: canvas.clientHeight });
-      }
-    }),
-  );
-  sliders.forEach((slider) => slider.on("change:index", draw));
+  // Fires when the chart is put on the page, which may be after this function ran, and on every change of width.
+  const sizes = new ResizeObserver(() => {
+    if (!ink) return rebuild();
+    for (const { plot, box } of panels) {
+      const { clientWidth: width, clientHeight: height } = box.lastElementChild;
+      if (width && width !== plot.width) plot.setSize({ width, height });
+    }
+  });
+  sliders.forEach((slider) => slider.on("change:index", moved));
   model.on("change:run", draw);
-  rebuild();
   sizes.observe(root);
   return () => {
     themes.disconnect();
     sizes.disconnect();
-    sliders.forEach((slider) => slider.off("change:index", draw));
+    sliders.forEach((slider) => slider.off("change:index", moved));
     model.off("change:run", draw);
-    panels.forEach(({ plot }) => plot.destroy());
+    panels.forEach(({ plot }) => plot?.destroy());
   };
 }
 

@@ -9,18 +9,17 @@ from servers import DEMO, open_browser, serve_site, start_lab
 MOVE = """async ([moves, states]) => {
     const demo = document.querySelector(".wd-demo");
     const [handle, chart] = [demo.querySelector(".noUi-handle"), demo.querySelector(".wd")];
-    const position = () => String(Number(handle.getAttribute("aria-valuenow")));
+    const position = (which = "now") => Number(handle.getAttribute(`aria-value${which}`));
     const times = [];
     let key = "ArrowRight";
     for (let i = 0; i < moves; i++) {
-        if (position() === "0") key = "ArrowRight";
-        if (handle.getAttribute("aria-valuenow") === handle.getAttribute("aria-valuemax")) key = "ArrowLeft";
-        const start = performance.now();
+        if (position() === position("min")) key = "ArrowRight";
+        if (position() === position("max")) key = "ArrowLeft";
+        const start = performance.now(), reached = {};
         handle.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
-        const target = position(), reached = {};
         await new Promise((resolve) => {
             const look = () => {
-                if (chart.dataset.at !== target) return;
+                if (Number(chart.dataset.at) !== position()) return;
                 for (const state of states) {
                     if (state.includes(chart.dataset.state)) reached[state] ??= performance.now() - start;
                 }

@@ -74,21 +74,13 @@ def start_lab():
         page_config = home / "JUPYTER_CONFIG_DIR" / "labconfig" / "page_config.json"
         page_config.parent.mkdir(parents=True)
         page_config.write_text('{"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": true}}')
-        options = [
-            "--no-browser",
-            "--allow-root",
-            "--ip=127.0.0.1",
-            "--port=0",
-            f"--ServerApp.root_dir={home / 'book'}",
-        ]
-        options += [f"--IdentityProvider.token={Lab.token}", "--LabApp.extension_manager=readonly"]
+        options = ["--no-browser", "--allow-root", "--ip=127.0.0.1", "--port=0", "--LabApp.extension_manager=readonly"]
+        options += [f"--ServerApp.root_dir={home / 'book'}", f"--IdentityProvider.token={Lab.token}"]
+        environment = os.environ | {place: str(home / place) for place in places} | {"WEIGHTDECAY_DEVICE": "cpu"}
         with (
             open(home / "log", "w") as log,
             subprocess.Popen(
-                [sys.executable, "-m", "jupyterlab", *options],
-                env=os.environ | {place: str(home / place) for place in places} | {"WEIGHTDECAY_DEVICE": "cpu"},
-                stdout=log,
-                stderr=log,
+                [sys.executable, "-m", "jupyterlab", *options], env=environment, stdout=log, stderr=log
             ) as process,
         ):
             try:
