@@ -60,6 +60,13 @@ async function render({ model, el }) {
     sliders.map((s) => `${s.get("description")} = ${s.get("_options_labels")[s.get("index")]}`).join(", ");
   const calm = window.matchMedia("(prefers-reduced-motion: reduce)");
 
+  // ipywidgets gives its slider no name, and as its value the position instead of the number.
+  const nameSliders = () =>
+    root.parentElement?.parentElement?.querySelectorAll("[role=slider]").forEach((handle, i) => {
+      handle.setAttribute("aria-label", sliders[i].get("description"));
+      handle.setAttribute("aria-valuetext", sliders[i].get("_options_labels")[sliders[i].get("index")]);
+    });
+
   const root = element("div", "wd", el);
   root.setAttribute("role", "group");
   root.setAttribute("aria-label", spec.title || "Curves under the sliders");
@@ -73,6 +80,7 @@ async function render({ model, el }) {
       picture.src = urls[flat()];
       picture.alt = caption.textContent = spec.alts[flat()];
       root.dataset.at = at().join(",");
+      nameSliders();
     };
     sliders.forEach((slider) => slider.on("change:index", show));
     show();
@@ -250,7 +258,9 @@ async function render({ model, el }) {
     badge.textContent = run ? `live on ${run.device}` : "recorded";
     badge.classList.toggle("wd-live", Boolean(run));
     root.dataset.state = run ? run.state : "recorded";
-    message.textContent = run ? run.message : spec.diverged[flat()] ? `${where()} ${spec.diverged[flat()]}` : "";
+    const trouble = run ? run.message : spec.diverged[flat()];
+    message.textContent = trouble ? `${where()}: ${trouble}` : "";
+    nameSliders();
     for (const panel of panels) {
       panel.plot.setData(tables(panel, run));
       read(panel, run);

@@ -67,7 +67,7 @@ def sweep(train, *, dim="step", broadcast=False, n_jobs=None, units=None, **grid
         results = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered")(
             joblib.delayed(_train_once)(train, parameters, rows, dim) for parameters, rows in jobs
         )
-        for result in tqdm(results, total=len(jobs), desc=program, leave=False):
+        for result in tqdm(results, total=len(jobs), desc=program, leave=False, delay=1):
             done.append(result)
     except KeyboardInterrupt:
         warnings.warn(f"Interrupted: {len(done)} of {len(jobs)} runs are kept, the others are NaN.", stacklevel=2)

@@ -1,7 +1,5 @@
 """How long a reader waits after moving a slider: for the recorded curve on the page, for a fresh one with a kernel."""
 
-from statistics import median, quantiles
-
 from servers import DEMO, open_browser, serve_site, start_lab
 
 # Moves the page's first slider by arrow keys. Gives, for every move, the milliseconds from the key to the moment at
@@ -47,23 +45,21 @@ def lab_latency(page, moves=15):
     return [list(times) for times in zip(*page.evaluate(MOVE, [moves, ["running done", "done"]]), strict=True)]
 
 
-def _print(name, times):
-    print(f"{name}: median {median(times):.1f} ms, 95 % below {quantiles(times, n=20)[-1]:.1f} ms, n = {len(times)}")
+def measure_static():
+    """`static_redraw_ms` on the built PyTorch chapter."""
+    with open_browser() as browser, serve_site() as site:
+        page = browser.new_page()
+        page.goto(f"{site}book/pytorch.html")
+        page.locator(DEMO).first.wait_for()
+        return static_redraw_ms(page)
 
 
-if __name__ == "__main__":
-    with open_browser() as browser:
-        with serve_site() as site:
-            page = browser.new_page()
-            page.goto(f"{site}book/pytorch.html")
-            page.locator(DEMO).first.wait_for()
-            _print("from key to recorded curve", static_redraw_ms(page))
-            page.close()
-        with start_lab() as lab:
-            page = browser.new_page()
-            lab.run(page, "pytorch.ipynb")
-            page.locator(DEMO).first.scroll_into_view_if_needed()
-            first, last = lab_latency(page)
-            _print("from key to first frame of the fresh curve", first)
-            _print("from key to the whole fresh curve", last)
-            page.close()
+def measure_lab():
+    """`lab_latency` in the PyTorch chapter."""
+    with open_browser() as browser, start_lab() as lab:
+        page = browser.new_page()
+        lab.run(page, "pytorch.ipynb")
+        demo = page.locator(".wd-demo").first
+        demo.locator(".noUi-handle").focus()  # JupyterLab holds what is out of sight back
+        demo.locator(DEMO).wait_for()
+        return lab_latency(page)

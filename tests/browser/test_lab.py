@@ -167,7 +167,7 @@ def test_an_exception_in_train_is_one_line_and_the_next_move_works(own_demos):
     chart, handle, message = demo.locator(".wd"), demo.locator(".noUi-handle"), demo.locator(".wd-message")
     handle.press("ArrowRight")
     expect(chart).to_have_attribute("data-state", "error")
-    expect(message).to_have_text("ArithmeticError: no run at 1,")
+    expect(message).to_have_text("λ = 1: ArithmeticError: no run at 1,")
     handle.press("ArrowRight")
     expect(chart).to_have_attribute("data-state", "done")
     expect(chart).to_have_attribute("data-at", "2")

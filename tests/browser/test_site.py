@@ -186,13 +186,16 @@ def test_slider_and_first_chart_fit_on_a_phone(visit, name):
 
 @each_page_with_demos
 def test_text_is_there_before_the_widgets(browser, site, name):
-    page = browser.new_page()
-    page.route("**/vendor/html-manager/*", lambda route: None)  # never answered
-    with page.expect_request("**/vendor/html-manager/*"):
-        page.goto(site["http"] + name)
-    expect(page.locator("article h1")).to_be_visible()
-    expect(page.locator("article p").first).to_be_visible()
-    page.close()
+    held_back = []
+    with browser.new_page() as page:
+        page.route("**/vendor/html-manager/*", lambda request: held_back.append(request))
+        with page.expect_request("**/vendor/html-manager/*"):
+            page.goto(site["http"] + name)
+        expect(page.locator("article h1")).to_be_visible()
+        expect(page.locator("article p").first).to_be_visible()
+        expect(page.locator(".wd")).to_have_count(0)
+        for request in held_back:
+            request.abort()
 
 
 @each_page_with_demos
@@ -286,3 +289,15 @@ def test_links_within_the_site_lead_somewhere(site):
             if not target.exists() or (target in pages and unquote(parts.fragment) not in pages[target].anchors):
                 broken.append(f"{path.relative_to(HTML)}: {link}")
     assert not broken
+
+
+@each_page_with_demos
+def test_sliders_have_a_name_and_say_the_value_they_stand_at(visit, name):
+    page = visit(name)
+    for demo in page.locator(".wd-demo").all():
+        handle = demo.get_by_role("slider").first
+        handle.press("Home")
+        handle.press("ArrowRight")
+        shown = demo.locator(".widget-readout").first.inner_text()
+        expect(handle).to_have_attribute("aria-valuetext", shown)
+        assert handle.get_attribute("aria-label")
