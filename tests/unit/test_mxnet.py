@@ -75,8 +75,9 @@ def test_gluon_autograd_and_the_data_loader_work_afterwards():
     net = mx.gluon.nn.Dense(1)
     net.initialize()
     trainer = mx.gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": 0.1})
+    batches = mx.gluon.data.DataLoader(mx.gluon.data.ArrayDataset(X, y), 4, shuffle=True)
     for _ in range(200):
-        for inputs, targets in mx.gluon.data.DataLoader(mx.gluon.data.ArrayDataset(X, y), 4, shuffle=True):
+        for inputs, targets in batches:
             with mx.autograd.record():
                 loss = (net(inputs) - targets) ** 2 / 2
             loss.backward()
