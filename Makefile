@@ -2,6 +2,7 @@
 PYTHON ?= python3
 PORT ?= 8000
 BIN := .venv/bin
+MXNET := mxnet==1.9.1
 LIBRARY := $(wildcard src/weightdecay/*.py src/weightdecay/*.js src/weightdecay/*.css)
 .NOTPARALLEL:
 .PHONY: help venv book serve lab test lint unit nbval browser bench notebooks lock clean
@@ -24,6 +25,8 @@ venv: .venv/.installed
 	$(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip==26.3
 	$(BIN)/python -m pip install --quiet --requirement requirements.txt --constraint constraints.txt --editable .
+	@$(BIN)/python -m pip install --quiet --no-deps $(MXNET) 2>/dev/null || \
+	  echo "MXNet 1.9.1 could not be installed (it has no package for Windows and Apple's processors): the Gluon chapter will replay what was recorded."
 	@touch $@
 
 # Executed chapters are cached by their own text alone, so a change of the library empties the caches.
@@ -66,7 +69,7 @@ notebooks: venv
 	TQDM_DISABLE=1 $(BIN)/python tests/notebooks.py book/*.ipynb
 
 lock: venv
-	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' > constraints.txt
+	$(BIN)/python -m pip freeze --all --exclude-editable --exclude pip --exclude wheel --exclude mxnet | sed 's/+cpu$$//' > constraints.txt
 
 clean:
 	rm -rf .venv _build
