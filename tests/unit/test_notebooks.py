@@ -66,7 +66,7 @@ def test_cells_are_short(chapter):
     lengths = [len(cell.source.splitlines()) for cell in code_cells(chapter)]
     assert max(lengths) <= 25
     assert statistics.quantiles(lengths, n=10)[-1] <= 12
-    assert statistics.median(lengths) <= 6
+    assert statistics.median(lengths) <= 4
 
 
 def test_functions_say_what_they_do(chapter):
