@@ -168,7 +168,7 @@ async function render({ model, el }) {
         bands.push({ series: [options.length + 1, options.length], fill: colour + "33" });
         options.push({ stroke: "transparent", points: { show: false } }, { stroke: "transparent", points: { show: false } });
       }
-      const faint = () => (fresh(panel, series, liveRun()) ? colour + "59" : colour);
+      const faint = () => (liveRun()?.series[series.key] ? colour + "59" : colour);
       options.push({ stroke: faint, width: 2, points: dots }, { stroke: colour, width: 2.5, points: dots });
       pins.forEach((_, k) => options.push({ stroke: colour, width: 1.5, dash: PIN_DASHES[k], points: { show: false } }));
       const entry = element("span", "wd-entry", legend);
