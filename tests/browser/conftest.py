@@ -1,11 +1,11 @@
 """The fixtures of the browser tests: a browser, the site, JupyterLab, and pages on which nothing may go wrong."""
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import expect
-from servers import HTML, open_browser, serve_site, start_lab
+from servers import DEMO, DESK, HTML, VIEW, open_browser, serve_site, start_lab
 
 expect.set_options(timeout=15_000)  # a slow machine is no error
 
@@ -62,3 +62,17 @@ def watched(browser):
             context.close()
 
     return watched
+
+
+@pytest.fixture
+def visit(site, watched):
+    """Opens a page of the site, waits until its demos are drawn, and fails the test if anything goes wrong there."""
+    with ExitStack() as pages:
+
+        def visit(name, scheme="http", **options):
+            page = pages.enter_context(watched(site[scheme], **(DESK | options)))
+            page.goto(site[scheme] + name)
+            expect(page.locator(DEMO)).to_have_count(len(VIEW.findall((HTML / name).read_text())))
+            return page
+
+        yield visit

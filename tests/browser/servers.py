@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,7 +21,9 @@ from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).parents[2]
 HTML = ROOT / "_build" / "html"
-DEMO = ".wd[data-at]"  # the chart sets this attribute once it has drawn
+DEMO = ".wd:is([data-at], .wd-form[data-state])"  # a chart or a form sets its attribute once it has drawn
+VIEW = re.compile(r'<script type="application/vnd\.jupyter\.widget-view\+json">(.*?)</script>', re.DOTALL)
+DESK = {"viewport": {"width": 1280, "height": 800}}
 # The browser itself must not ask the network either, and as root it cannot put itself into a sandbox.
 FLAGS = (
     "--no-sandbox --no-first-run --disable-background-networking --disable-component-update --disable-sync "
@@ -112,7 +115,7 @@ class Lab:
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
         page.locator(DEMO).first.wait_for(state="attached", timeout=60_000)
-        page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for(timeout=120_000)
+        page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for(timeout=300_000)
 
     @contextmanager
     def kernel(self, notebook):

@@ -51,6 +51,12 @@ OWN_CELLS = [
 
     frames(draw, "A line that climbs to {lambd}.".format, lambd=[1, 2], title="pictures")
     """,
+    """
+    from weightdecay.convert import converter
+
+    form = converter(lambd=3, n=20)
+    form
+    """,
 ]
 
 
@@ -92,7 +98,7 @@ def own_demos(lab, watched):
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), lab.folder / "own.ipynb")
     with watched(lab.url, **WINDOW) as page:
         lab.run(page, "own.ipynb")
-        yield lambda title: page.locator(f".wd-demo:has([aria-label={title}])")
+        yield lambda title: page.locator(f".wd-demo:has([aria-label='{title}']), form[aria-label='{title}']")
 
 
 def test_every_cell_of_the_chapter_runs(chapter):
@@ -191,3 +197,14 @@ def test_pictures_follow_the_slider(own_demos):
     expect(picture).to_have_attribute("alt", "A line that climbs to 2.")
     expect(picture).not_to_have_attribute("src", before)
     assert picture.evaluate("(picture) => picture.decode().then(() => picture.naturalWidth)") > 0
+
+
+def test_a_form_answers_and_tells_python_what_was_typed(lab, own_demos):
+    form = own_demos("The λ converter")
+    expect(form.locator("td[data-name=ridge]")).to_have_text("60")
+    form.get_by_label("training samples n").fill("50")
+    expect(form.locator("td[data-name=ridge]")).to_have_text("150")
+    with lab.kernel("own.ipynb") as client:
+        asked = {"user_expressions": {"n": "form.values['n']"}, "silent": True}
+        reply = client.execute("", **asked, reply=True, timeout=30)
+    assert reply["content"]["user_expressions"]["n"]["data"]["text/plain"] == "50"

@@ -1,0 +1,127 @@
+// Shows the fields of form.Form and, at every change, what `answer` makes of them; the form's own script, which
+// stands above this text, defines it: answer(table, values) gives {message, rows, remarks, fixed}.
+//   rows: [{group, name, code, value, note}], a table; remarks: [[what, sentence]], a list below it;
+//   fixed: {field: value} that other fields leave no choice about.
+
+const make = (tag, name, parent, text = "") => {
+  const made = parent.appendChild(document.createElement(tag));
+  if (name) made.className = name;
+  made.textContent = text;
+  return made;
+};
+const figures = (v) => {
+  const size = Math.abs(v);
+  if (size !== 0 && (size < 1e-4 || size >= 1e6)) return String(Number(v.toPrecision(6)).toExponential());
+  return String(Number(v.toPrecision(6)));
+};
+const parse = (text) => {
+  const plain = text.trim().replace("−", "-").replace(",", ".");
+  return plain === "" ? null : Number(plain); // NaN for what is no number
+};
+// The sentence about a number that makes no sense, or "".
+const complaint = (field, value, text) => {
+  const fine =
+    value === null ||
+    (Number.isFinite(value) &&
+      (field.low === null || value >= field.low) &&
+      (field.above === null || value > field.above) &&
+      (field.below === null || value < field.below));
+  return fine ? "" : `${field.symbol} must be ${field.rule}, but it is ${text.trim()}.`;
+};
+
+function render({ model, el }) {
+  const { title, fields, table } = model.get("spec");
+  const root = make("form", "wd wd-form", el);
+  root.setAttribute("aria-label", title);
+  root.addEventListener("submit", (event) => event.preventDefault());
+  const box = make("div", "wd-fields", root);
+  const message = make("p", "wd-message", root);
+  message.setAttribute("role", "alert");
+  const result = make("div", "wd-result", root);
+
+  const start = model.get("values");
+  const inputs = {};
+  for (const [name, field] of Object.entries(fields)) {
+    const place = make("div", "wd-field", box);
+    const label = make("label", "", place, field.label);
+    const input = make(field.options ? "select" : "input", "", place);
+    input.name = name;
+    input.id = label.htmlFor = `${name}-${Math.random().toString(36).slice(2)}`;
+    if (field.options) {
+      const fill = (parent, options) =>
+        Object.entries(options).forEach(([value, shown]) => {
+          if (typeof shown === "object") {
+            const group = make("optgroup", "", parent);
+            group.label = value;
+            return fill(group, shown);
+          }
+          make("option", "", parent, shown).value = value;
+        });
+      fill(input, field.options);
+    } else {
+      input.inputMode = "decimal";
+      input.autocomplete = "off";
+      input.placeholder = field.hint;
+    }
+    if (start[name] !== null) input.value = start[name];
+    input.addEventListener("input", () => update());
+    inputs[name] = input;
+  }
+
+  const show = ({ rows = [], remarks = [] }) => {
+    result.replaceChildren();
+    if (rows.length) {
+      const body = make("table", "wd-rows", result);
+      let group = null;
+      for (const row of rows) {
+        if (row.group !== group) {
+          group = row.group;
+          const heading = make("th", "", make("tr", "wd-group", body), group);
+          heading.colSpan = 2;
+          heading.scope = "colgroup";
+        }
+        const line = make("tr", "", body);
+        const head = make("th", "", line);
+        head.scope = "row";
+        make("span", "", head, row.name);
+        if (row.code) make("code", "", head, row.code);
+        if (row.note) make("small", "", head, row.note);
+        const value = make("td", "", line, typeof row.value === "number" ? figures(row.value) : row.value);
+        Object.assign(value.dataset, { name: row.key, value: row.value });
+      }
+    }
+    if (remarks.length) {
+      const list = make("dl", "wd-remarks", result);
+      for (const [what, sentence] of remarks) {
+        make("dt", "", list, what);
+        make("dd", "", list, sentence);
+      }
+    }
+  };
+
+  const update = () => {
+    const values = {}, complaints = [];
+    for (const [name, field] of Object.entries(fields)) {
+      const input = inputs[name];
+      values[name] = field.options ? input.value : parse(input.value);
+      const wrong = field.options ? "" : complaint(field, values[name], input.value);
+      input.toggleAttribute("aria-invalid", Boolean(wrong));
+      if (wrong) complaints.push(wrong);
+    }
+    const given = complaints.length ? { message: complaints.join(" ") } : answer(table, values);
+    for (const [name, input] of Object.entries(inputs)) {
+      const value = given.fixed?.[name];
+      input.disabled = value !== undefined;
+      if (value !== undefined) input.value = values[name] = value;
+    }
+    message.textContent = given.message ?? "";
+    show(given);
+    root.dataset.state = given.message ? "wrong" : "answered";
+    if (complaints.length) return; // a NaN is no JSON
+    model.set("values", values);
+    model.save_changes();
+  };
+  update();
+}
+
+export default { render };
