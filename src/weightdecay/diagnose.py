@@ -1,15 +1,35 @@
-"""What a weight decay does over a whole run, before anybody trains: `diagnose`."""
+"""What a weight decay does over a whole run, before anybody trains: `diagnose`, and `diagnosis`, the same as a form."""
 
 import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from weightdecay.sweep import check_parameter
+from weightdecay.convert import NUMBERS, POSITIVE
+from weightdecay.form import Choice, Form, Number, read_script
 
-SCHEDULES = ("constant", "linear", "cosine", "warm-up and linear")
-MAX_STEPS = 2_000_000
+SCHEDULES = {
+    "constant": "constant",
+    "linear": "falling to 0 along a line",
+    "cosine": "falling to 0 along a cosine",
+    "warm-up and linear": "the line, after a tenth of warm-up",
+}
 WARM_UP = 0.1  # share of the run in which "warm-up and linear" climbs
 NOTHING, START = 0.01, 0.05  # a weight that loses less is as good as untouched; with less than this left, forgotten
+FAR = 1e100  # a weight that has grown so large need not be followed any further
+FIELDS = {
+    "lr": NUMBERS["lr"],
+    "lambd": NUMBERS["lambd"],
+    "steps": Number("The number of steps", "steps", "", "a whole number from 1 to 2000000", low=1, below=2_000_001),
+    "momentum": NUMBERS["momentum"]._replace(label="momentum μ (of SGD; 0 for Adam)", hint="0 for AdamW"),
+    "steps_per_epoch": Number("The length of an epoch", "steps in an epoch", "n/B, may be left out", POSITIVE, above=0),
+}
+VERDICTS = {
+    "strong": "Your decay is too strong: it takes a weight away within a step.",
+    "nothing": "Your decay does nothing: a weight keeps more than 99 % of itself.",
+    "data": "It forgets the data: a weight remembers less than one pass over them.",
+    "start": "It forgets the start: what training began with is gone, and the data decide.",
+    "pull": "It pulls, but the start is still there when the run ends.",
+}
 
 
 class Diagnosis(NamedTuple):
@@ -54,35 +74,49 @@ def diagnose(lr, lambd, steps, momentum=0.0, schedule="constant", steps_per_epoc
     dampening and Nesterov's form) and for `torch.optim.AdamW`. The time scale 1/(ηλ) is that of the weights as a
     moving average (Wang and Aitchison, arXiv:2405.13698). Raises ValueError, in one sentence, for what no run can have.
     """
-    check_parameter("lr", lr)
-    check_parameter("lambd", lambd)
-    if not (1 <= steps <= MAX_STEPS and steps == int(steps)):
-        raise ValueError(f"The number of steps must be whole, from 1 to {MAX_STEPS}, but it is {steps}.")
-    if not 0 <= momentum < 1:
-        raise ValueError(f"The momentum must be at least 0 and less than 1, but it is {momentum}.")
-    if steps_per_epoch is not None and not 0 < steps_per_epoch < math.inf:
-        raise ValueError(f"An epoch must have a positive number of steps, but it has {steps_per_epoch}.")
+    given = {"lr": lr, "lambd": lambd, "steps": steps, "momentum": momentum, "steps_per_epoch": steps_per_epoch}
+    for name, value in given.items():
+        if value is not None:
+            FIELDS[name].check(value)
+    if steps != int(steps):
+        raise ValueError(f"{FIELDS['steps'].symbol} must be {FIELDS['steps'].rule}, but it is {steps}.")
     w, v, area = 1.0, 0.0, 0.0
     for rate in learning_rates(lr, int(steps), schedule):
         v = momentum * v + lambd * w
         w -= rate * v
         area += rate
-        if abs(w) > 1e100:  # it blows up; no need to see it through
+        if abs(w) > FAR:
             break
     per_step = lr * lambd / (1 - momentum)
     timescale = 1 / per_step if per_step else math.inf
     epochs = timescale / steps_per_epoch if steps_per_epoch else math.nan
     runs = area * lambd / (1 - momentum)
-    return Diagnosis(w, timescale, epochs, runs, _verdict(w, per_step, epochs))
+    return Diagnosis(w, timescale, epochs, runs, VERDICTS[_verdict(w, per_step, epochs)])
+
+
+class DiagnosisForm(Form):
+    """The diagnosis as a form on the page."""
+
+    _esm = read_script("diagnose.js")
+
+
+def diagnosis(**values) -> DiagnosisForm:
+    """Return a form that diagnoses a run; `values` are its first contents, named as in `diagnose`."""
+    fields = FIELDS | {"schedule": Choice("learning rate is", SCHEDULES)}
+    table = {
+        "asked": [name for name in FIELDS if name != "steps_per_epoch"],
+        "verdicts": VERDICTS,
+        "limits": {"warm_up": WARM_UP, "nothing": NOTHING, "start": START, "far": FAR},
+    }
+    start = {"lr": 2e-5, "lambd": 0.01, "steps": 10_000, "momentum": 0, "schedule": "constant"}
+    return DiagnosisForm("The diagnosis", fields, table, start | values)
 
 
 def _verdict(left, per_step, epochs) -> str:
     if per_step >= 1:
-        return "Your decay is too strong: it takes a weight away within a step."
+        return "strong"
     if 1 - abs(left) < NOTHING:
-        return "Your decay does nothing: a weight keeps more than 99 % of itself."
+        return "nothing"
     if epochs < 1:
-        return "It forgets the data: a weight remembers less than one pass over them."
-    if abs(left) < START:
-        return "It forgets the start: what training began with is gone, and the data decide."
-    return "It pulls, but the start is still there when the run ends."
+        return "data"
+    return "start" if abs(left) < START else "pull"

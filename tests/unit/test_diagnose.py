@@ -7,7 +7,7 @@ import pytest
 import torch
 import transformers
 
-from weightdecay.diagnose import SCHEDULES, diagnose, learning_rates
+from weightdecay.diagnose import FIELDS, SCHEDULES, diagnose, diagnosis, learning_rates
 
 
 def lone_weight(optimizer, etas):
@@ -90,16 +90,27 @@ def test_the_verdict_fits(run, verdict):
 @pytest.mark.parametrize(
     ("run", "sentence"),
     [
-        ((-1, 0.1, 100), "learning rate η must not be negative, but it is -1"),
-        ((0.1, math.nan, 100), "λ must be a finite number"),
-        ((0.1, 0.1, 0), "steps must be whole, from 1 to 2000000, but it is 0"),
-        ((0.1, 0.1, 2.5), "steps must be whole"),
-        ((0.1, 0.1, 10, 1), "momentum must be at least 0 and less than 1, but it is 1"),
-        ((0.1, 0.1, 10, 0, "step"), "schedule must be one of constant, linear"),
-        ((0.1, 0.1, 10, 0, "linear", 0), "epoch must have a positive number of steps, but it has 0"),
+        ((-1, 0.1, 100), "η must be a finite number above 0, but it is -1."),
+        ((0.1, math.nan, 100), "λ must be a finite number that is not negative, but it is nan."),
+        ((0.1, 0.1, 0), "The number of steps must be a whole number from 1 to 2000000, but it is 0."),
+        ((0.1, 0.1, 2.5), "The number of steps must be a whole number from 1 to 2000000, but it is 2.5."),
+        ((0.1, 0.1, 3e6), "from 1 to 2000000, but it is 3000000.0."),
+        ((0.1, 0.1, 10, 1), "μ must be a number from 0 to below 1, but it is 1."),
+        ((0.1, 0.1, 10, 0, "step"), "The schedule must be one of constant, linear"),
+        ((0.1, 0.1, 10, 0, "linear", 0), "The length of an epoch must be a finite number above 0, but it is 0."),
     ],
 )
 def test_what_no_run_can_have_is_refused_in_one_sentence(run, sentence):
     with pytest.raises(ValueError, match=sentence) as caught:
         diagnose(*run)
     assert "\n" not in str(caught.value)
+
+
+def test_the_form_starts_with_what_it_is_given_and_refuses_what_diagnose_refuses():
+    form = diagnosis(lambd=0.3, steps_per_epoch=12)
+    assert set(form.values) == {*FIELDS, "schedule"}
+    assert (form.values["lambd"], form.values["steps_per_epoch"], form.values["steps"]) == (0.3, 12, 10_000)
+    assert "answer" in form._esm
+    assert "render" in form._esm
+    with pytest.raises(ValueError, match="λ must be"):
+        diagnosis(lambd=-1)
