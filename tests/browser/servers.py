@@ -114,7 +114,7 @@ class Lab:
         page.get_by_text("| Idle").wait_for()  # the kernel, in the status bar
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-        page.locator(DEMO).first.wait_for(state="attached", timeout=60_000)
+        page.locator(DEMO).first.wait_for(state="attached", timeout=300_000)
         page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for(timeout=300_000)
 
     @contextmanager
