@@ -1,11 +1,13 @@
 """The forms on the built pages, against the Python that they speak for."""
 
+import math
 import random
 
 import pytest
 from playwright.sync_api import expect
 
 from weightdecay.convert import FORMS, LOSSES, NoEquivalent, convert
+from weightdecay.diagnose import SCHEDULES, VERDICTS, diagnose
 
 READ = """(form) => ({
     message: form.querySelector(".wd-message").textContent,
@@ -95,3 +97,41 @@ def test_a_form_works_by_keyboard(converter):
     expect(converter.get_by_label("optimizer", exact=True)).to_be_disabled()
     expect(converter.get_by_label("optimizer", exact=True)).to_have_value("adam")
     expect(converter.locator("td[data-name=paper]")).to_have_text("0.001")
+
+
+@pytest.fixture(params=["http", "file"])
+def diagnosis(visit, request):
+    return visit("book/in-practice.html", request.param).locator("form.wd-form").first
+
+
+def test_the_diagnosis_gives_what_python_gives(diagnosis):
+    rng, verdicts = random.Random(0), set()
+    for _ in range(120):
+        values = {
+            "lr": 10 ** rng.uniform(-6, 1),
+            "lambd": rng.choice([0, 10 ** rng.uniform(-4, 2)]),
+            "steps": rng.choice([1, 2, round(10 ** rng.uniform(0, 4))]),
+            "momentum": rng.choice([0, 0, rng.random()]),
+            "steps_per_epoch": rng.choice([None, 10 ** rng.uniform(0, 4)]),
+            "schedule": rng.choice(list(SCHEDULES)),
+        }
+        seen = diagnosis.evaluate(FILL_AND_READ, values)
+        assert seen["message"] == ""
+        expected = diagnose(**values)
+        numbers = {"shrink": 100 * (1 - expected.left)} | {
+            name: getattr(expected, name) for name in ("timescale", "epochs", "runs")
+        }
+        rows = {name: float(value) for name, value in seen["rows"].items() if value}
+        assert rows.keys() == {name for name, number in numbers.items() if math.isfinite(number)}
+        for name, number in rows.items():
+            assert number == pytest.approx(numbers[name], rel=1e-6, abs=1e-9), (name, values)
+        assert diagnosis.locator(".wd-group").inner_text() == expected.verdict
+        verdicts.add(expected.verdict)
+    assert verdicts == set(VERDICTS.values())
+
+
+def test_the_diagnosis_asks_for_what_is_missing(diagnosis):
+    diagnosis.get_by_label("steps", exact=True).fill("2.5")
+    expect(diagnosis.get_by_role("alert")).to_have_text("The number of steps must be a whole number, but it is 2.5.")
+    diagnosis.get_by_label("steps", exact=True).fill("")
+    expect(diagnosis.get_by_role("alert")).to_have_text("Give η, λ, the number of steps and μ.")
