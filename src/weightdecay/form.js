@@ -11,7 +11,7 @@ const make = (tag, name, parent, text = "") => {
 };
 const figures = (v) => {
   const size = Math.abs(v);
-  if (size !== 0 && (size < 1e-4 || size >= 1e6)) return String(Number(v.toPrecision(6)).toExponential());
+  if (size !== 0 && (size < 1e-4 || size >= 1e9)) return String(Number(v.toPrecision(6)).toExponential());
   return String(Number(v.toPrecision(6)));
 };
 const parse = (text) => {

@@ -93,6 +93,7 @@ def test_every_figure_says_what_it_shows(chapter):
 
 def test_prose_reads_well_without_the_book(chapter):
     assert not re.search(r"\{[a-z:]+\}`|^:::|^```\{", prose(chapter), re.MULTILINE)
+    assert not re.search(r"[\x00-\x09\x0b-\x1f]", prose(chapter))  # what an unescaped \frac or \top leaves
 
 
 def test_exercises_have_executed_solutions_and_sources_are_named(chapter):
