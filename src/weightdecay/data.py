@@ -1,8 +1,23 @@
 """Data sets of the chapters."""
 
+import gzip
+import math
+import os
+from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+import pooch
+import requests
 import torch
+
+FASHION_MNIST_URL = "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion"
+FASHION_MNIST_SHA256 = {
+    "train-images-idx3-ubyte.gz": "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+    "train-labels-idx1-ubyte.gz": "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+    "t10k-images-idx3-ubyte.gz": "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+    "t10k-labels-idx1-ubyte.gz": "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+}
 
 
 class Regression(NamedTuple):
@@ -41,3 +56,67 @@ def high_dim_regression(
     dtype = dtype or torch.get_default_dtype()
     X, y = X.to(device, dtype), y.to(device, dtype)
     return Regression(X[:n_train], y[:n_train], X[n_train:], y[n_train:])
+
+
+class Images(NamedTuple):
+    """Training and test images, flattened to (n, pixels), pixels from 0 to 1; labels (n,), integers."""
+
+    X_train: torch.Tensor
+    y_train: torch.Tensor
+    X_test: torch.Tensor
+    y_test: torch.Tensor
+
+
+def fashion_mnist(
+    cache: str | os.PathLike | None = None,
+    *,
+    base_url: str = FASHION_MNIST_URL,
+    checksums: dict[str, str] = FASHION_MNIST_SHA256,
+    device: torch.device | str = "cpu",
+) -> Images:
+    """Fashion-MNIST: 60,000 training and 10,000 test images of clothes, 28 × 28 pixels, ten classes.
+
+    The first call downloads 31 MB into the folder `cache` (by default the user's cache folder); later calls read
+    the files there. Every call compares their SHA256 checksums with `checksums`, {file name: checksum} in the
+    order training images, training labels, test images, test labels.
+
+    Raises ConnectionError where a file cannot be downloaded whole and ValueError where its checksum or its content
+    is wrong; neither leaves a file behind. After Xiao, Rasul and Vollgraf, arXiv:1708.07747.
+    """
+    folder = Path(cache or pooch.os_cache("weightdecay"))
+    arrays = [read_idx(_download(f"{base_url}/{name}", sha256, folder / name)) for name, sha256 in checksums.items()]
+    X_train, y_train, X_test, y_test = (torch.from_numpy(array).to(device) for array in arrays)
+    return Images(X_train.flatten(1) / 255, y_train.long(), X_test.flatten(1) / 255, y_test.long())
+
+
+def _download(url: str, sha256: str, path: Path) -> Path:
+    """Return `path`, downloaded unless it is there with the right checksum."""
+    try:
+        return Path(pooch.retrieve(url, f"sha256:{sha256}", path.name, path.parent))
+    except requests.exceptions.ChunkedEncodingError:
+        problem = ConnectionError(f"The download of {url} broke off before its end: try again.")
+    except requests.exceptions.HTTPError as error:
+        problem = ConnectionError(f"{url} cannot be had: the server answers {error.response.status_code}.")
+    except requests.exceptions.RequestException as error:
+        problem = ConnectionError(f"{url} cannot be reached ({type(error).__name__}): is there a network?")
+    except ValueError:
+        problem = ValueError(f"{url} has not the SHA256 checksum {sha256}, so it was thrown away: try again later.")
+    path.unlink(missing_ok=True)  # a file that was there had another checksum
+    raise problem
+
+
+def read_idx(path: str | os.PathLike) -> np.ndarray:
+    """Read a gzipped IDX file of unsigned bytes, the format of MNIST and its relatives, as a uint8 array.
+
+    Two zero bytes, the type (8 for unsigned bytes), the number of dimensions, the size of each as a big-endian
+    32-bit integer, then the data. Raises ValueError for any other content.
+    """
+    with gzip.open(path) as file:
+        content = file.read()
+    if content[:3] != b"\0\0\x08" or len(content) < 4 * (1 + content[3]):
+        raise ValueError(f"{path} is not an IDX file of unsigned bytes.")
+    shape = np.frombuffer(content, ">u4", count=content[3], offset=4).tolist()
+    data = np.frombuffer(content, np.uint8, offset=4 * (1 + content[3]))
+    if data.size != math.prod(shape):
+        raise ValueError(f"{path} announces {math.prod(shape)} bytes of data and holds {data.size}.")
+    return data.reshape(shape).copy()

@@ -1,0 +1,148 @@
+"""The programs of the dropout chapter against PyTorch and against closed forms, on settings that are not its own."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from notebooks import functions_of
+
+from weightdecay.data import Images
+
+
+@pytest.fixture(scope="module")
+def chapter():
+    threads = torch.get_num_threads()
+    space = functions_of("dropout")  # its constants choose one thread
+    space["X"], space["y"] = space["load"]("digits")
+    yield space
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("p", [0.05, 0.4, 0.8])
+def test_dropout_is_that_of_pytorch_given_the_mask(chapter, p):
+    h = torch.randn(30, 40, generator=torch.Generator().manual_seed(3))
+    theirs, ours = chapter["like_pytorch"](h, p, seed=11)
+    torch.testing.assert_close(ours, theirs)
+    assert 0.5 * p < (theirs == 0).float().mean() < min(1.5 * p, 0.95)  # something was dropped, not everything
+
+
+@pytest.mark.parametrize("p", [0.2, 0.6])
+def test_mean_and_variance_over_10_000_masks(chapter, p):
+    h = torch.linspace(0.5, 3, 6, dtype=torch.double)
+    draws, rng = 10_000, torch.Generator().manual_seed(5)
+    dropped = chapter["dropout"](h, chapter["draw_mask"]((draws, 6), p, rng), p)
+    error = (p / (1 - p) * h**2 / draws).sqrt()
+    assert ((dropped.mean(dim=0) - h).abs() < 4 * error).all()
+    torch.testing.assert_close(dropped.var(dim=0), p / (1 - p) * h**2, rtol=0.06, atol=0)
+    naive = chapter["drop_naive"](h, chapter["draw_mask"]((draws, 6), p, rng)).mean(dim=0)
+    assert ((naive - h).abs() > 4 * error).all()
+
+
+@pytest.mark.parametrize("p", [0.15, 0.4, 0.6])
+def test_dropout_trained_regression_meets_its_closed_form(chapter, p):
+    chapter["n_samples"], chapter["n_features"], chapter["true_w"] = 60, 5, torch.tensor([2.0, -1.0, 1.0, 0.5, 0.0])
+    *_, (_, trained) = chapter["train_linear"](p, seed=8)
+    exact = chapter["closed_form"](*chapter["linear_data"](), p)
+    trained = torch.stack(list(trained.values()))
+    assert (trained - exact).norm() < 0.02 * exact.norm()
+    plain = chapter["closed_form"](*chapter["linear_data"](), 0.0)
+    assert (trained - plain).norm() > 0.1 * exact.norm()
+
+
+def test_the_expected_loss_is_the_loss_and_the_penalty(chapter):
+    rng = torch.Generator().manual_seed(1)
+    A, t, w = (torch.randn(size, generator=rng, dtype=torch.double) for size in ((9, 4), (9,), (4,)))
+    masks = torch.tensor(np.indices((2,) * 4).reshape(4, -1).T, dtype=torch.double)  # all 16 of them
+    p = 0.35
+    chance = p ** (1 - masks).sum(dim=1) * (1 - p) ** masks.sum(dim=1)
+    losses = torch.stack([((t - chapter["dropout"](A, mask, p) @ w) ** 2).mean() / 2 for mask in masks])
+    penalty = p / (1 - p) / 2 * (A**2).mean(dim=0) @ w**2
+    torch.testing.assert_close(chance @ losses, ((t - A @ w) ** 2).mean() / 2 + penalty, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("lambd", [0.0, 5.0])
+def test_a_stack_takes_the_steps_of_adamw(chapter, lambd):
+    """With p = 0 the stack is the network of modules, trained by AdamW with spared biases, batch for batch."""
+    train, *_ = chapter["images_of"]([4, 7], [0.1, 0.1])
+    net = chapter["start"]([4, 7], (64, 256, 128, 10))
+    module = chapter["as_module"](net, 1, p1=0.0, p2=0.0)
+    weights, biases = ([p for p in module.parameters() if p.dim() == dim] for dim in (2, 1))
+    groups = [{"params": weights, "weight_decay": lambd}, {"params": biases, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=1e-3)
+    rng = torch.Generator().manual_seed(1)
+    for _ in range(2):
+        for batch in torch.randperm(500, generator=rng).split(128):
+            optimizer.zero_grad()
+            F.cross_entropy(module(chapter["X"][train[0][1, batch]]), train[1][1, batch]).backward()
+            optimizer.step()
+    settings = ([0.0, 0.0], [0.0, 0.0]), [0.3, lambd]  # the other network's λ does not matter
+    for _ in chapter["fit"](net, *settings, *train, lambda net: None, num_epochs=2, every=1):
+        pass
+    for own, stacked in zip(module.parameters(), net, strict=True):
+        torch.testing.assert_close(stacked[1].T.reshape(own.shape), own, rtol=1e-3, atol=1e-5)
+
+
+def test_a_stack_drops_and_scales_each_network_by_its_own_p(chapter):
+    x = torch.rand(1, 400, 8, generator=torch.Generator().manual_seed(2))
+    identity = [torch.eye(8).repeat(3, 1, 1), torch.zeros(3, 1, 8)] * 2
+    p = chapter["column"]([0.0, 0.25, 0.75])
+    z = chapter["forward"](identity, x, [p], torch.Generator().manual_seed(2), streams=1)
+    torch.testing.assert_close(z[0], x[0])
+    for k in (1, 2):
+        dropped = z[k] == 0
+        assert dropped.float().mean().item() == pytest.approx(p[k].item(), abs=0.03)
+        torch.testing.assert_close(z[k][~dropped], (x[0] / (1 - p[k]))[~dropped])
+    assert ((z[1] == 0) <= (z[2] == 0)).all()  # one stream: what falls at 0.25 falls at 0.75 too
+
+
+def test_without_p_nothing_is_drawn(chapter):
+    net = chapter["start"]([0], (64, 256, 128, 10))
+    x = chapter["X"][:5]
+    torch.testing.assert_close(chapter["forward"](net, x)[0], chapter["as_module"](net, 0).eval()(x))
+
+
+def test_the_parts_are_disjoint_and_only_given_labels_are_wrong(chapter):
+    train, valid, test = chapter["images_of"]([3], [0.2])
+    rows = torch.cat([part[0][0] for part in (train, valid, test)])
+    assert rows.sort().values.equal(torch.arange(1797))
+    y = chapter["y"]
+    assert 0.12 < (train[1] != y[train[0]]).float().mean() < 0.24  # one in ten of the replaced is right by chance
+    assert 0.12 < (valid[1] != y[valid[0]]).float().mean() < 0.24
+    assert torch.equal(test[1], y[test[0]])
+
+
+def test_one_network_of_the_sweep_is_the_one_that_the_slider_trains(chapter):
+    together = next(chapter["train_all"]([[0.0], [0.5]], [[1.0], [3.0]]))
+    alone = next(chapter["train_all"](0.5, 3.0))
+    assert alone[0] == together[0]
+    for name in ("train accuracy", "test accuracy"):
+        assert alone[1][name].item() == pytest.approx(together[1][name][1].item(), abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("mean", "error", "says"), [(3, 1, "better"), (-3, 1, "worse"), (2.5, 1, "no clear difference")]
+)
+def test_the_verdict_asks_for_95_per_cent(chapter, mean, error, says):
+    assert chapter["verdict"](mean, error) == says
+
+
+def test_fashion_mnist_fits_the_chapter(chapter, monkeypatch):
+    """The larger data set is split where its publishers split it; here with small stand-ins."""
+    sizes = {"n_train": 55, "n_valid": 5, "DATA": "fashion-mnist", "y": torch.arange(70) % 10}
+    small = [torch.rand(60, 784), torch.arange(60) % 10, torch.rand(10, 784), torch.arange(10)]
+    monkeypatch.setitem(chapter, "fashion_mnist", lambda device: Images(*small))
+    for name, value in (sizes | {"X": torch.zeros(70, 784)}).items():
+        monkeypatch.setitem(chapter, name, value)
+    X, y = chapter["load"]("fashion-mnist")
+    torch.testing.assert_close(X[60:], 2 * small[2] - 1)
+    assert torch.equal(y[60:], small[3])
+    assert [part.tolist() for part in chapter["split"](3)] == [
+        list(range(55)),
+        list(range(55, 60)),
+        list(range(60, 70)),
+    ]
+
+
+def test_another_data_set_is_refused_in_one_sentence(chapter):
+    with pytest.raises(ValueError, match="DATA must be 'digits' or 'fashion-mnist', but it is 'cifar'"):
+        chapter["load"]("cifar")
