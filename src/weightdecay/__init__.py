@@ -4,7 +4,7 @@ from weightdecay.data import fashion_mnist, high_dim_regression
 from weightdecay.device import pick_device
 from weightdecay.live import frames, live
 from weightdecay.report import say
-from weightdecay.sweep import sweep
+from weightdecay.sweep import recorded, sweep
 
 __version__ = "0.1.0"
-__all__ = ["fashion_mnist", "frames", "high_dim_regression", "live", "pick_device", "say", "sweep"]
+__all__ = ["fashion_mnist", "frames", "high_dim_regression", "live", "pick_device", "recorded", "say", "sweep"]

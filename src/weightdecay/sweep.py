@@ -1,10 +1,12 @@
 """Run a training generator at every point of a grid and keep the curves as one dataset."""
 
 import datetime
+import inspect
 import itertools
 import json
 import math
 import numbers
+import pathlib
 import platform
 import time
 import warnings
@@ -25,7 +27,7 @@ class DivergenceWarning(UserWarning):
     """A run of a sweep left the finite numbers."""
 
 
-def sweep(train, *, dim="step", broadcast=False, n_jobs=None, units=None, **grid) -> xr.Dataset:
+def sweep(train, *, dim="step", broadcast=False, n_jobs=None, store=None, units=None, **grid) -> xr.Dataset:
     """Train at every point of a grid; return what training yielded as an `xarray.Dataset`.
 
     `train(**point)` is a generator that yields ``(step, {"train loss": 0.1, "w norm": 3.0, ...})``.
@@ -33,10 +35,12 @@ def sweep(train, *, dim="step", broadcast=False, n_jobs=None, units=None, **grid
     is handed to every run. The dataset's dimensions are the swept names, then `dim`, the name of what
     `train` counts; its variables are what `train` yields.
 
-    broadcast: `train` takes the whole grid at once. It gets each swept parameter as an array of shape
-        (K, 1), one row a grid point, and yields arrays of K numbers.
+    broadcast: `train` takes the whole grid at once, or, where this is a number, so many points at a time. It gets
+        each swept parameter as an array of shape (K, 1), one row a grid point, and yields arrays of K numbers.
     n_jobs: processes to use, as in joblib; the default follows ``joblib.parallel_config``, by which the
         same call runs on a cluster too.
+    store: a folder in which every finished run is kept, so that a sweep that was stopped goes on where it was. A run
+        is known by the text of `train` and by its parameters; hand it as a parameter whatever else it depends on.
     units: units for the dataset's variables and dimensions, for example ``{"step": "epochs"}``.
 
     A run that diverges is NaN from that step on; the coordinate ``diverged`` says when and why, and a
@@ -57,15 +61,19 @@ def sweep(train, *, dim="step", broadcast=False, n_jobs=None, units=None, **grid
 
     program = getattr(train, "__qualname__", None) or getattr(train, "func", train).__qualname__
     start = time.perf_counter()
+    together = 1 if broadcast is False else len(points) if broadcast is True else broadcast
+    parts = [range(i, min(i + together, len(points))) for i in range(0, len(points), together)]
     if broadcast:
-        columns = {name: np.array([[point[name]] for point in points]) for name in swept}
-        jobs = [(fixed | columns, range(len(points)))]
+        jobs = [(rows, {name: np.array([[points[i][name]] for i in rows]) for name in swept}) for rows in parts]
     else:
-        jobs = [(fixed | point, [i]) for i, point in enumerate(points)]
+        jobs = [(rows, points[rows[0]]) for rows in parts]
+    once, text = _train_once, ""
+    if store is not None:
+        once, text = joblib.Memory(store, verbose=0).cache(_train_once, ignore=["train"]), _text(train)
     done = []
     try:
         results = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered")(
-            joblib.delayed(_train_once)(train, parameters, rows, dim) for parameters, rows in jobs
+            joblib.delayed(_train_rows)(once, train, text, fixed | parameters, rows, dim) for rows, parameters in jobs
         )
         for result in tqdm(results, total=len(jobs), desc=program, leave=False, delay=1):
             done.append(result)
@@ -93,6 +101,22 @@ def sweep(train, *, dim="step", broadcast=False, n_jobs=None, units=None, **grid
         "interrupted": f"{len(done)} of {len(jobs)} runs" if len(done) < len(jobs) else "",
     }
     return curves
+
+
+def recorded(path, make, **provenance) -> xr.Dataset:
+    """Load the dataset that is stored at `path`; where there is none, `make()` it and store it with its provenance.
+
+    For what takes more than about a minute: delete the file to have it made again. `provenance` (the command, the
+    seed, ...) is added to the attributes that `sweep` gives; variables are stored in single precision.
+    """
+    path = pathlib.Path(path)
+    if not path.exists():
+        made = make().assign_attrs(provenance)
+        small = {name: {"dtype": "float32"} for name in made.data_vars if made[name].dtype.kind == "f"}
+        part = path.with_suffix(".part")
+        made.to_netcdf(part, encoding=small)
+        part.replace(path)  # so that a stop half way leaves nothing that looks like a record
+    return xr.load_dataset(path)
 
 
 def check_parameter(name, value) -> None:
@@ -134,11 +158,16 @@ def _as_row(name, value, size) -> np.ndarray:
     return row
 
 
-def _train_once(train, parameters, rows, dim):
-    """Return (rows, steps, {name: list of arrays}, diverged) of one call of `train`; runs in a worker process."""
+def _train_rows(once, train, text, parameters, rows, dim):
+    """Return (rows, steps, series, sentences) of one call of `train`; runs in a worker process."""
+    return rows, *once(train, text, parameters, len(rows), dim)
+
+
+def _train_once(train, text, parameters, size, dim):
+    """Return (steps, {name: list of arrays}, diverged); `text` is there for the store, which knows a run by it."""
     steps, series, sentences = [], {}, {}
     try:
-        for step, values, diverged in follow(train, parameters, len(rows), dim):
+        for step, values, diverged in follow(train, parameters, size, dim):
             sentences = diverged
             steps.append(step)
             for name, row in values.items():
@@ -146,7 +175,19 @@ def _train_once(train, parameters, rows, dim):
     except Exception as error:
         error.add_note(f"while training with {parameters}")
         raise
-    return rows, steps, series, sentences
+    return steps, series, sentences
+
+
+def _text(train) -> str:
+    """The program of `train` as text, with what a partial has filled in."""
+    filled = []
+    while hasattr(train, "func"):
+        filled += [train.args, sorted(train.keywords.items())]
+        train = train.func
+    try:
+        return f"{inspect.getsource(train)}{filled or ''}"
+    except (OSError, TypeError) as error:
+        raise ValueError("A store needs the text of train: define it in a notebook or a file.") from error
 
 
 def _to_dataset(done, swept, dim) -> xr.Dataset:

@@ -3,6 +3,7 @@
 import functools
 import io
 import math
+import time
 import warnings
 
 import joblib
@@ -11,7 +12,7 @@ import pytest
 import torch
 import xarray as xr
 
-from weightdecay import sweep
+from weightdecay import recorded, sweep
 from weightdecay.sweep import DivergenceWarning
 
 
@@ -154,3 +155,66 @@ def test_nothing_is_warned_about_a_run_that_goes_well():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         sweep(shrink, lambd=[0, 1])
+
+
+def note_and_shrink(lambd, notes):
+    """Leaves a file for every run that is really made."""
+    for value in np.ravel(lambd):
+        (notes / f"{value:g} {time.monotonic_ns()}").touch()
+        if value == 2 and not (notes / "mended").exists():
+            raise KeyboardInterrupt
+    yield from shrink_all(lambd) if np.ndim(lambd) else shrink(lambd)
+
+
+def runs(notes):
+    return sorted(float(path.name.split()[0]) for path in notes.iterdir() if path.name != "mended")
+
+
+def test_a_sweep_that_was_stopped_goes_on_where_it_was(tmp_path):
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    grid = {"lambd": [0.0, 1, 2, 3], "notes": notes, "store": tmp_path / "store"}
+    with pytest.warns(UserWarning, match="Interrupted: 2 of 4 runs are kept"):
+        sweep(note_and_shrink, **grid)
+    (notes / "mended").touch()
+    whole = sweep(note_and_shrink, **grid)
+    assert runs(notes) == [0, 1, 2, 2, 3]  # what was finished was not repeated
+    xr.testing.assert_equal(whole, sweep(shrink, lambd=[0.0, 1, 2, 3]))
+    wider = sweep(note_and_shrink, **grid | {"lambd": [3, 0.5, 0]})
+    assert runs(notes) == [0, 0.5, 1, 2, 2, 3]
+    xr.testing.assert_equal(wider, sweep(shrink, lambd=[3, 0.5, 0]))
+
+
+@pytest.mark.parametrize("together", [1, 2, 3, True])
+def test_a_broadcast_sweep_can_go_in_parts(tmp_path, together):
+    grid = {"lambd": [0, 1, 3], "lr": [0.1, 0.2]}
+    for _ in range(2):
+        parts = sweep(shrink_all, broadcast=together, store=tmp_path, **grid)
+        xr.testing.assert_allclose(parts, sweep(shrink, **grid), rtol=1e-6)
+
+
+def test_another_program_is_another_run(tmp_path):
+    assert sweep(shrink, store=tmp_path, lambd=[1])["w"][0, -1] == pytest.approx(0.9**5)
+    assert sweep(functools.partial(shrink, lr=0.2), store=tmp_path, lambd=[1])["w"][0, -1] == pytest.approx(0.8**5)
+    assert sweep(functools.partial(shrink, steps=2), store=tmp_path, lambd=[1])["w"][0, -1] == pytest.approx(0.9**2)
+    with pytest.raises(ValueError, match="A store needs the text of train"):
+        sweep(eval("lambda lambd: iter([(1, {'w': lambd})])"), store=tmp_path, lambd=[1])
+
+
+def test_a_record_is_made_once_and_says_how(tmp_path):
+    made = []
+
+    def make():
+        made.append(sweep(shrink, lambd=[0, 1]))
+        return made[-1]
+
+    first, second = (recorded(tmp_path / "a.nc", make, command="make it", seed=3) for _ in "ab")
+    xr.testing.assert_identical(first, second)
+    assert len(made) == 1
+    assert first.attrs["command"] == "make it"
+    assert first.attrs["seed"] == 3
+    assert first["w"].dtype == np.float32
+    xr.testing.assert_allclose(first, made[0], rtol=1e-6)
+    with pytest.raises(ZeroDivisionError):
+        recorded(tmp_path / "b.nc", lambda: 1 / 0)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.nc"]
