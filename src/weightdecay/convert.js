@@ -1,7 +1,7 @@
 // What convert.convert answers, for every target at once: the table comes from there, the products are taken here.
 
 const answer = (table, values) => {
-  const names = Object.keys(table.forms);
+  const names = table.names;
   const from = table.forms[values.source];
   const fixed = from.optimizers.length === 1 ? { optimizer: from.optimizers[0] } : {};
   if (values.lambd === null) return { message: "Give λ, the number to be converted.", fixed };

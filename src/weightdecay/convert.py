@@ -198,6 +198,7 @@ def converter(**values) -> Converter:
     }
     answers = list({repr(answer): answer for answer in _answers().values()}.values())
     table = {
+        "names": list(FORMS),
         "forms": {name: form._asdict() for name, form in FORMS.items()},
         "groups": {family: group for group, family in titles.items()},
         "losses": LOSSES,

@@ -41,7 +41,7 @@ function render({ model, el }) {
 
   const start = model.get("values");
   const inputs = {};
-  for (const [name, field] of Object.entries(fields)) {
+  for (const [name, field] of fields) {
     const place = make("div", "wd-field", box);
     const label = make("label", "", place, field.label);
     const input = make(field.options ? "select" : "input", "", place);
@@ -49,7 +49,7 @@ function render({ model, el }) {
     input.id = label.htmlFor = `${name}-${Math.random().toString(36).slice(2)}`;
     if (field.options) {
       const fill = (parent, options) =>
-        Object.entries(options).forEach(([value, shown]) => {
+        options.forEach(([value, shown]) => {
           if (typeof shown === "object") {
             const group = make("optgroup", "", parent);
             group.label = value;
@@ -101,7 +101,7 @@ function render({ model, el }) {
 
   const update = () => {
     const values = {}, complaints = [];
-    for (const [name, field] of Object.entries(fields)) {
+    for (const [name, field] of fields) {
       const input = inputs[name];
       values[name] = field.options ? input.value : parse(input.value);
       const wrong = field.options ? "" : complaint(field, values[name], input.value);

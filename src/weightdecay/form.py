@@ -48,7 +48,8 @@ class Choice(NamedTuple):
 class Form(anywidget.AnyWidget):
     """The base of all forms; a form adds its script, which defines `answer`, as in `read_script`.
 
-    spec: {"title", "fields": {name: field}, "table"}; never changes.
+    spec: {"title", "fields": [[name, field]], "table"}; never changes. What has an order is a list there: a notebook
+        may be stored with the keys of its objects sorted.
     values: what stands in the fields now, by name; None where a number is not given.
     """
 
@@ -62,9 +63,19 @@ class Form(anywidget.AnyWidget):
                 raise ValueError(f"The form has no field {name!r}, only {', '.join(fields)}.")
             if value is not None and isinstance(fields[name], Number):
                 fields[name].check(value)
-        laid_out = {name: field._asdict() for name, field in fields.items()}
+        laid_out = [
+            [name, field._asdict() | {"options": _pairs(getattr(field, "options", None))}]
+            for name, field in fields.items()
+        ]
         spec = {"title": title, "fields": laid_out, "table": table}
         super().__init__(spec=spec, values=dict.fromkeys(fields) | values)
+
+
+def _pairs(options) -> list | None:
+    """Options, or groups of them, as pairs in their order."""
+    return options and [
+        [value, _pairs(shown) if isinstance(shown, dict) else shown] for value, shown in options.items()
+    ]
 
 
 def read_script(name: str) -> str:
