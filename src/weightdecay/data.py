@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pooch
-import requests
 import torch
 
 FASHION_MNIST_URL = "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion"
@@ -58,6 +56,39 @@ def high_dim_regression(
     return Regression(X[:n_train], y[:n_train], X[n_train:], y[n_train:])
 
 
+class Addition(NamedTuple):
+    """Pairs of numbers as bits, (n, 64), and their sums, (n, 32), the lowest bit first; zeros and ones as floats."""
+
+    X_train: torch.Tensor
+    y_train: torch.Tensor
+    X_test: torch.Tensor
+    y_test: torch.Tensor
+
+
+def binary_addition(n_train: int = 5000, n_test: int = 500, *, noise: float = 0.0, seed: int = 0) -> Addition:
+    """Sums to learn from numbers of 2 and 4 decimal digits, and to be tested on numbers of 3, as 32 bits each.
+
+    Both numbers of a pair have the same count of digits; 2 and 4 are mixed like 10² to 10⁴, so that 1 in 101 pairs
+    is short. `noise` is the share of training pairs whose sum is that of another such pair. Raises ValueError for
+    a noise that is no share. The experiment of the repository andylolu2/ml-weight-decay.
+    """
+    if not 0 <= noise <= 1:
+        raise ValueError(f"noise is the share of wrong sums, from 0 to 1, but it is {noise}.")
+    rng = np.random.default_rng(seed)
+    digits = np.r_[rng.choice([2, 4], n_train, p=[1 / 101, 100 / 101]), np.full(n_test, 3)]
+    a, b = (rng.integers(10 ** (digits - 1), 10**digits) for _ in "ab")
+    sums = a + b
+    wrong = np.flatnonzero(rng.random(n_train) < noise)
+    sums[wrong] = sums[np.roll(wrong, 1)]
+    X, y = (torch.from_numpy(np.hstack(bits)).float() for bits in ([_bits(a), _bits(b)], [_bits(sums)]))
+    return Addition(X[:n_train], y[:n_train], X[n_train:], y[n_train:])
+
+
+def _bits(numbers: np.ndarray) -> np.ndarray:
+    """The 32 lowest bits of each number, the lowest first: (n, 32)."""
+    return (numbers[:, None] >> np.arange(32)) & 1
+
+
 class Images(NamedTuple):
     """Training and test images, flattened to (n, pixels), pixels from 0 to 1; labels (n,), integers."""
 
@@ -83,6 +114,8 @@ def fashion_mnist(
     Raises ConnectionError where a file cannot be downloaded whole and ValueError where its checksum or its content
     is wrong; neither leaves a file behind. After Xiao, Rasul and Vollgraf, arXiv:1708.07747.
     """
+    import pooch  # here, since no other chapter needs it and it takes a sixth of a second
+
     folder = Path(cache or pooch.os_cache("weightdecay"))
     arrays = [read_idx(_download(f"{base_url}/{name}", sha256, folder / name)) for name, sha256 in checksums.items()]
     X_train, y_train, X_test, y_test = (torch.from_numpy(array).to(device) for array in arrays)
@@ -91,6 +124,9 @@ def fashion_mnist(
 
 def _download(url: str, sha256: str, path: Path) -> Path:
     """Return `path`, downloaded unless it is there with the right checksum."""
+    import pooch
+    import requests
+
     try:
         return Path(pooch.retrieve(url, f"sha256:{sha256}", path.name, path.parent))
     except requests.exceptions.ChunkedEncodingError:

@@ -111,15 +111,13 @@ print(why_not)
 def test_a_package_that_it_needs_is_named():
     program = """
 import sys
-sys.modules["distutils"] = None  # which setuptools brings to Python 3.12 and later
+sys.modules["requests"] = None
 from weightdecay.mxnet import mx, why_not
 import numpy
 assert mx is None and not hasattr(numpy, "PZERO")
 print(why_not)
 """
-    said = run(program)
-    assert said.startswith("distutils")
-    assert ", which MXNet imports, is not installed: run `pip install" in said
+    assert run(program).startswith("requests, which MXNet imports, is not installed: run `pip install")
 
 
 @needs_mxnet
