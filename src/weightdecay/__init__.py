@@ -1,10 +1,20 @@
 """Weight decay, made visible: sweep a training loop over λ and put the result under a slider."""
 
-from weightdecay.data import fashion_mnist, high_dim_regression
+from weightdecay.data import binary_addition, fashion_mnist, high_dim_regression
 from weightdecay.device import pick_device
 from weightdecay.live import frames, live
 from weightdecay.report import say
 from weightdecay.sweep import recorded, sweep
 
 __version__ = "0.1.0"
-__all__ = ["fashion_mnist", "frames", "high_dim_regression", "live", "pick_device", "recorded", "say", "sweep"]
+__all__ = [
+    "binary_addition",
+    "fashion_mnist",
+    "frames",
+    "high_dim_regression",
+    "live",
+    "pick_device",
+    "recorded",
+    "say",
+    "sweep",
+]
