@@ -5,7 +5,7 @@ BIN := .venv/bin
 MXNET := mxnet==1.9.1
 LIBRARY := $(wildcard src/weightdecay/*.py src/weightdecay/*.js src/weightdecay/*.css)
 .NOTPARALLEL:
-.PHONY: help venv book serve lab test lint unit nbval browser bench notebooks lock clean
+.PHONY: help venv book serve lab test lint unit nbval browser bench notebooks recompute lock clean
 
 help:
 	@echo "make book      build the site into _build/html"
@@ -14,6 +14,7 @@ help:
 	@echo "make test      lint, unit tests, every notebook, browser tests (needs a Chromium)"
 	@echo "make bench     time retraining, sweeping and drawing"
 	@echo "make notebooks run every chapter and store its outputs in the file"
+	@echo "make recompute CHAPTER=adamw   train again what a chapter has on record"
 	@echo "make lock      renew constraints.txt from what is installed"
 
 venv: .venv/.installed
@@ -67,6 +68,13 @@ bench: book
 
 notebooks: venv
 	TQDM_DISABLE=1 $(BIN)/python tests/notebooks.py book/*.ipynb
+
+# What takes minutes or hours is recorded in book/*.nc. Stopped half way, 'make notebooks' goes on where it was.
+recompute: venv
+	@test -n "$(CHAPTER)" || { echo "Say which: make recompute CHAPTER=adamw (or any chapter in book/ with .nc files)."; exit 1; }
+	@test -f book/$(CHAPTER).ipynb || { echo "There is no book/$(CHAPTER).ipynb."; exit 1; }
+	rm -rf _build/store book/$(CHAPTER).nc book/$(CHAPTER)-*.nc
+	$(BIN)/python tests/notebooks.py book/$(CHAPTER).ipynb
 
 lock: venv
 	$(BIN)/python -m pip freeze --all --exclude-editable --exclude pip --exclude wheel --exclude mxnet | sed 's/+cpu$$//' > constraints.txt

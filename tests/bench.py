@@ -11,10 +11,11 @@ import time
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from adder import PlainAdder, train_plain
 from notebooks import ROOT, functions_of
 from torch.utils.data import DataLoader, TensorDataset
 
-from weightdecay import high_dim_regression, sweep
+from weightdecay import binary_addition, high_dim_regression, pick_device, sweep
 
 LAMBDAS = [0, *np.geomspace(0.01, 10, 255)]
 
@@ -73,6 +74,26 @@ def row(what, took, reference=None):
     print(f"  {what:62} {took:9.4f} s{ratio}", flush=True)
 
 
+def bench_stacks(num_steps=78):
+    """Networks that learn to add, trained one by one and in stacks of K, on the device that the book would use."""
+    device, train = pick_device(), functions_of("binary-addition")["train"]
+    data = binary_addition()
+    X, y = data.X_train.to(device), data.y_train.to(device)
+    net = PlainAdder(256, 1e-2).to(device)
+    adam = torch.optim.AdamW(net.parameters(), 1e-3, (0.9, 0.98), 1e-3, weight_decay=0.1, fused=True)
+
+    def alone():
+        train_plain(net, adam, X, y, num_steps)
+        return net.first.weight.sum().item()  # waits for a GPU
+
+    print(f"Binary addition, {num_steps} steps, {device}, {torch.get_num_threads()} threads")
+    plain = seconds(alone, runs=3)
+    row("PyTorch's layers, one network", plain)
+    for K in (1, 4, 16):
+        took = seconds(lambda K=K: list(train([0.1] * K, num_steps=num_steps)), runs=3)
+        row(f"a stack of {K}: {K / took:.1f} models a second", took / K, plain)
+
+
 def main():
     chapter = functions_of("pytorch")
     train, train_all = chapter["train"], chapter["train_all"]
@@ -99,6 +120,8 @@ def main():
     row("broadcast", together, source)
     row("broadcast, one value", one)
     print(f"  256 values cost {together / one:.1f} times one value")
+
+    bench_stacks()
 
     sys.path.insert(0, str(ROOT / "tests" / "browser"))
     from measure import measure_lab, measure_static  # needs a Chromium and the built site

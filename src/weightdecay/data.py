@@ -57,7 +57,7 @@ def high_dim_regression(
 
 
 class Addition(NamedTuple):
-    """Pairs of numbers as bits, (n, 64), and their sums, (n, 32), the lowest bit first; zeros and ones as floats."""
+    """Pairs of numbers as bits, (n, 64), and their sums, (n, 32), the lowest bit first, in PyTorch's default dtype."""
 
     X_train: torch.Tensor
     y_train: torch.Tensor
@@ -80,7 +80,9 @@ def binary_addition(n_train: int = 5000, n_test: int = 500, *, noise: float = 0.
     sums = a + b
     wrong = np.flatnonzero(rng.random(n_train) < noise)
     sums[wrong] = sums[np.roll(wrong, 1)]
-    X, y = (torch.from_numpy(np.hstack(bits)).float() for bits in ([_bits(a), _bits(b)], [_bits(sums)]))
+    X, y = (
+        torch.tensor(np.hstack(bits), dtype=torch.get_default_dtype()) for bits in ([_bits(a), _bits(b)], [_bits(sums)])
+    )
     return Addition(X[:n_train], y[:n_train], X[n_train:], y[n_train:])
 
 
