@@ -35,21 +35,21 @@ const answer = (table, values) => {
     if (typeof found === "string") return refuse(found);
     const carried = optimizer === "adam" || moves;
     if (carried && known.m !== values.batch_size && flat(found.scale).some(([name]) => name === "m")) return refuse("short");
-    const missing = lacking(flat(found.lambd)).map((name) => ({ m: "B", batch_size: "B", lr: "η", epochs: "T" })[name] ?? name);
+    const powers = flat(found.lambd);
+    const missing = lacking(powers).map((name) => table.symbols[name]);
     if (missing.length) {
       const what = [...new Set(missing)].join(" and ");
       return asks.set(what, [...(asks.get(what) ?? []), to.title]);
     }
-    const rate = flat(found.lr);
-    const solves = values.source === "ridge" || key === "ridge";
-    const lr = solves || lacking(rate).length ? null : product(rate);
+    const rate = found.lr && flat(found.lr);
+    const lr = !rate || lacking(rate).length ? null : product(rate);
     const other = lr !== null && Math.abs(lr / values.lr - 1) > 1e-9 ? `with the learning rate ${figures(lr)}. ` : "";
     rows.push({
       key,
       group: table.groups[to.family],
       name: to.title,
       code: to.code,
-      value: values.lambd * product(flat(found.lambd)),
+      value: values.lambd * product(powers),
       note: other + to.remark,
     });
   });

@@ -161,9 +161,9 @@ def convert(
         raise NoEquivalent(REASONS["short"])
     lacking = [name for name in powers["lambd"] if values[name] is None]
     if lacking:
-        wanted = " and ".join(dict.fromkeys(NUMBERS["batch_size" if name == "m" else name].label for name in lacking))
+        wanted = " and ".join(dict.fromkeys(_asked(name).label for name in lacking))
         raise ValueError(f"To get from “{FORMS[source].title}” to “{FORMS[target].title}”, give the {wanted}.")
-    known = "ridge" not in (source, target) and not [name for name in powers["lr"] if values[name] is None]
+    known = "lr" in powers and not [name for name in powers["lr"] if values[name] is None]
     new_lr = _product(powers["lr"], values) if known else None
     return Equal(lambd * _product(powers["lambd"], values), new_lr, FORMS[target].remark)
 
@@ -203,6 +203,7 @@ def converter(**values) -> Converter:
         "groups": {family: group for group, family in titles.items()},
         "losses": LOSSES,
         "reasons": REASONS,
+        "symbols": {name: _asked(name).symbol for name in NUMBERS},
         "answers": answers,
         "cases": {
             case: {source: [answers.index(_answers()[case, source, target]) for target in FORMS] for source in FORMS}
@@ -219,6 +220,11 @@ def _known(what, name, names) -> None:
         raise ValueError(f"There is no {what} {name!r}; there are {', '.join(names)}.")
 
 
+def _asked(name) -> Number:
+    """What to ask for where this number is missing: m is B unless it is given."""
+    return NUMBERS["batch_size" if name == "m" else name]
+
+
 def _case(optimizer, momentum, schedule) -> str:
     """The part of the answer that does not depend on numbers: Adam, or SGD with what changes its path."""
     return "adam" if optimizer == "adam" else "sgd" + " momentum" * momentum + " schedule" * (momentum and schedule)
@@ -226,7 +232,7 @@ def _case(optimizer, momentum, schedule) -> str:
 
 @functools.cache
 def _answers() -> dict:
-    """{(case, source, target): {"lambd": powers, "lr": powers, "scale": powers}, or the name of a reason}."""
+    """{(case, source, target): {"lambd": powers, "scale": powers, "lr": powers, if any}, or the name of a reason}."""
     cases = ("sgd", "sgd momentum", "sgd momentum schedule", "adam")
     return {key: _answer(*key) for key in itertools.product(cases, FORMS, FORMS)}
 
@@ -253,7 +259,8 @@ def _answer(case, source, target):
         ("decay", "penalty"): [(-1, {"lr": 1}), (-1, ratio)],
         ("decay", "decay"): [],
     }[s.family, t.family])  # fmt: skip
-    return {"lambd": lambd, "lr": lr, "scale": ratio}
+    answer = {"lambd": lambd, "scale": ratio}
+    return answer if "ridge" in (source, target) else answer | {"lr": lr}  # a solution has no learning rate
 
 
 def _sum(*terms) -> dict[str, float]:
