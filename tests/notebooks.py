@@ -28,7 +28,7 @@ def functions_of(chapter: str) -> dict:
 def run(path: Path) -> None:
     """Run a notebook and store it as it is published."""
     notebook = nbformat.read(path, as_version=4)
-    NotebookClient(notebook, timeout=1800, resources={"metadata": {"path": path.parent}}).execute()
+    NotebookClient(notebook, timeout=None, resources={"metadata": {"path": path.parent}}).execute()
     notebook.metadata = {"kernelspec": notebook.metadata.kernelspec, "language_info": {"name": "python"}}
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)

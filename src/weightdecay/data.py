@@ -65,18 +65,21 @@ class Addition(NamedTuple):
     y_test: torch.Tensor
 
 
-def binary_addition(n_train: int = 5000, n_test: int = 500, *, noise: float = 0.0, seed: int = 0) -> Addition:
-    """Sums to learn from numbers of 2 and 4 decimal digits, and to be tested on numbers of 3, as 32 bits each.
+def binary_addition(
+    n_train: int = 5000, n_test: int = 500, *, digits: int = 4, noise: float = 0.0, seed: int = 0
+) -> Addition:
+    """Sums to learn from numbers of 4 and, now and then, 2 decimal digits, tested on numbers of 3, as 32 bits each.
 
-    Both numbers of a pair have the same count of digits; 2 and 4 are mixed like 10² to 10⁴, so that 1 in 101 pairs
-    is short. `noise` is the share of training pairs whose sum is that of another such pair. Raises ValueError for
-    a noise that is no share. The experiment of the repository andylolu2/ml-weight-decay.
+    In general of `digits` and `digits` − 2, mixed like 100 to 1, and tested on the length between. Both numbers of
+    a pair have the same count of digits. `noise` is the share of training pairs whose sum is that of another such
+    pair. Raises ValueError for a noise that is no share. The experiment of the repository andylolu2/ml-weight-decay.
     """
     if not 0 <= noise <= 1:
         raise ValueError(f"noise is the share of wrong sums, from 0 to 1, but it is {noise}.")
     rng = np.random.default_rng(seed)
-    digits = np.r_[rng.choice([2, 4], n_train, p=[1 / 101, 100 / 101]), np.full(n_test, 3)]
-    a, b = (rng.integers(10 ** (digits - 1), 10**digits) for _ in "ab")
+    trained = rng.choice([digits - 2, digits], n_train, p=[1 / 101, 100 / 101])
+    end = 10 ** np.r_[trained, np.full(n_test, digits - 1)]
+    a, b = (rng.integers(end // 10, end) for _ in "ab")
     sums = a + b
     wrong = np.flatnonzero(rng.random(n_train) < noise)
     sums[wrong] = sums[np.roll(wrong, 1)]
