@@ -107,11 +107,14 @@ def recorded(path, make, **provenance) -> xr.Dataset:
     """Load the dataset that is stored at `path`; where there is none, `make()` it and store it with its provenance.
 
     For what takes more than about a minute: delete the file to have it made again. `provenance` (the command, the
-    seed, ...) is added to the attributes that `sweep` gives; variables are stored in single precision.
+    seed, ...) is added to the attributes that `sweep` gives; variables are stored in single precision. A sweep that
+    was interrupted is not stored: raises RuntimeError.
     """
     path = pathlib.Path(path)
     if not path.exists():
         made = make().assign_attrs(provenance)
+        if made.attrs.get("interrupted"):
+            raise RuntimeError(f"{path} is not stored, since only {made.attrs['interrupted']} ended: run this again.")
         small = {name: {"dtype": "float32"} for name in made.data_vars if made[name].dtype.kind == "f"}
         part = path.with_suffix(".part")
         made.to_netcdf(part, encoding=small)

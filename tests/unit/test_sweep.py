@@ -218,3 +218,10 @@ def test_a_record_is_made_once_and_says_how(tmp_path):
     with pytest.raises(ZeroDivisionError):
         recorded(tmp_path / "b.nc", lambda: 1 / 0)
     assert [path.name for path in tmp_path.iterdir()] == ["a.nc"]
+
+
+@pytest.mark.filterwarnings("ignore:Interrupted")
+def test_an_interrupted_sweep_leaves_no_record(tmp_path):
+    with pytest.raises(RuntimeError, match=r"only 1 of 2 runs ended: run this again"):
+        recorded(tmp_path / "a.nc", lambda: sweep(interrupt_at_two, lambd=[1, 2], n_jobs=1))
+    assert not list(tmp_path.iterdir())
