@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from weightdecay.device import pick_device
 
-SYMBOLS = {"lambd": "λ", "lr": "learning rate η", "tau": "τ"}
+SYMBOLS = {"lambd": "λ", "lr": "learning rate η", "eps": "ε", "tau": "τ"}
 NOT_NEGATIVE = {"lambd": "a negative λ makes the weights grow; use 0 for no decay", "lr": "it would climb the loss"}
 
 
