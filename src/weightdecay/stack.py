@@ -34,11 +34,12 @@ class BatchNorm(nn.Module):
     """BatchNorm over the batch for K × n_features channels, gains and shifts (K, n_features, 1).
 
     As `torch.nn.BatchNorm1d` in each network: batch statistics in training, running ones (momentum 0.1) in `eval`.
+    Set `momentum` to 1 for one pass to replace the running statistics by those of its data.
     """
 
     def __init__(self, n_features: int, copies: int, eps: float = 1e-5):
         super().__init__()
-        self.eps = eps
+        self.eps, self.momentum = eps, 0.1
         self.weight = nn.Parameter(torch.ones(copies, n_features, 1))
         self.bias = nn.Parameter(torch.zeros(copies, n_features, 1))
         self.register_buffer("running_mean", torch.zeros(copies * n_features))
@@ -47,4 +48,5 @@ class BatchNorm(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         statistics, affine = (self.running_mean, self.running_var), (self.weight.flatten(), self.bias.flatten())
         channels = x.reshape(1, -1, x.shape[-1])
-        return batch_norm(channels, *statistics, *affine, self.training, eps=self.eps).view(x.shape)
+        normed = batch_norm(channels, *statistics, *affine, self.training, self.momentum, self.eps)
+        return normed.view(x.shape)

@@ -1,0 +1,172 @@
+"""The programs of the BatchNorm chapter against PyTorch, closed forms and its records, on settings of their own."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+import xarray as xr
+from notebooks import ROOT, functions_of
+from torch import nn
+
+
+@pytest.fixture(scope="module")
+def chapter():
+    threads = torch.get_num_threads()
+    yield functions_of("batchnorm")  # its constants choose one thread
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def beginning(chapter):
+    """Two networks, their Adam, and the data of the first: X and y in training, then in testing."""
+    return *chapter["start"]([3, 5], eps=1e-5), *chapter["data"]([3, 5])
+
+
+def one_epoch(chapter, net, adam, *data, epochs=1, **how):
+    *_, (step, values) = chapter["run"](net, adam, [0.4, 0.1], *data, range(epochs), **how)
+    return step, values
+
+
+def test_the_first_1000_steps_meet_the_record(chapter):
+    record = xr.load_dataset(ROOT / "book/batchnorm.nc").sel(eps=1e-5, lambd=0.1)
+    for step, values in chapter["train"](0.1, 1e-5, num_epochs=13):
+        at = record.sel(step=step)
+        for name, tolerance in {"train loss": 0.02, "w norm": 1e-3, "variance": 0.02, "relative step": 0.05}.items():
+            assert values[name].item() == pytest.approx(at[name].item(), rel=tolerance), (step, name)
+        assert values["test accuracy"].item() == pytest.approx(at["test accuracy"].item(), abs=0.02)
+    assert step == 1014
+
+
+def test_the_records_say_where_they_come_from():
+    for name in ("batchnorm", "batchnorm-changes", "batchnorm-small", "batchnorm-small-changes"):
+        record = xr.load_dataset(ROOT / f"book/{name}.nc")
+        assert record.attrs["command"] == "make recompute CHAPTER=batchnorm"
+        assert {"versions", "device", "seconds", "created", "fixed"} <= record.attrs.keys()
+        assert (ROOT / f"book/{name}.nc").stat().st_size < 2e6
+        assert np.isfinite(record.to_dataarray()).all()
+
+
+def test_a_step_is_one_of_adamw(chapter, beginning):
+    net, adam, X, y, *_ = beginning
+    chapter["steps_an_epoch"] = 4
+    try:
+        one_epoch(chapter, net, adam, X, y, X[..., :9], y[..., :9])
+    finally:
+        chapter["steps_an_epoch"] = 78
+    theirs, _ = chapter["start"]([3], eps=1e-5)
+    adamw = torch.optim.AdamW(theirs.parameters(), 1e-3, (0.9, 0.98), 1e-3, weight_decay=0.4)
+    for at in (slice(i, i + 64) for i in range(0, 256, 64)):
+        adamw.zero_grad()
+        ((theirs(X[:1, :, at]) - y[:1, :, at]) ** 2).mean().backward()
+        adamw.step()
+    for ours, reference in zip(net.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(ours[:1], reference, rtol=1e-4, atol=1e-6)
+
+
+def test_the_update_is_what_adam_subtracted(chapter, beginning):
+    net, adam, X, y, *_ = beginning
+    for i in range(3):
+        adam.zero_grad()
+        ((net(X[..., 64 * i : 64 * i + 64]) - y[..., 64 * i : 64 * i + 64]) ** 2).mean().backward()
+        before = [w.detach().clone() for w in chapter["before_norm"](net)]
+        adam.step()
+    for w, old in zip(chapter["before_norm"](net), before, strict=True):
+        torch.testing.assert_close(chapter["update_of"](adam, w), old - w.detach(), rtol=1e-2, atol=1e-7)
+
+
+@pytest.mark.parametrize(("change", "keeps"), [("no decay", True), ("none", False)])
+def test_only_what_is_spared_does_not_decay(chapter, beginning, change, keeps):
+    net, adam, *_ = beginning
+    how = chapter["apply"](change, net, adam)
+    inner, first = net.blocks[1][3].weight, net.first.weight
+    was = inner.detach().clone(), first.detach().clone()
+    with torch.no_grad():
+        chapter["decay"](net, 0.5, how["spare"])
+    torch.testing.assert_close(inner.detach(), was[0] if keeps else was[0] / 2)
+    torch.testing.assert_close(first.detach(), was[1] / 2)
+
+
+def test_norms_are_held_row_by_row(chapter, beginning):
+    net, adam, X, y, *_ = beginning
+    norms = [w.detach().norm(dim=2) for w in chapter["before_norm"](net)]
+    chapter["steps_an_epoch"] = 2
+    try:
+        one_epoch(chapter, net, adam, X, y, X[..., :9], y[..., :9], **chapter["apply"]("norm held", net, adam))
+    finally:
+        chapter["steps_an_epoch"] = 78
+    for w, norm in zip(chapter["before_norm"](net), norms, strict=True):
+        torch.testing.assert_close(w.detach().norm(dim=2), norm)
+
+
+def test_a_change_changes_one_number(chapter, beginning):
+    net, adam, *_ = beginning
+    chapter["apply"]("ε 1e-12", net, adam)
+    assert {layer.eps for layer in chapter["norms_of"](net)} == {1e-12}
+    chapter["apply"]("Adam 1e-8", net, adam)
+    assert adam.param_groups[0]["eps"] == 1e-8
+
+
+def test_fresh_statistics_are_those_of_the_data_and_leave_no_trace(chapter, beginning):
+    net, _, X, y, *_ = beginning
+    kept = [buffer.clone() for buffer in net.buffers()]
+    chapter["test"](net, X[..., :200], X[..., :30], y[..., :30])
+    assert all(torch.equal(old, new) for old, new in zip(kept, net.buffers(), strict=True))
+    chapter["renew_statistics"](net, X[..., :200])
+    z = net.blocks[0][0](net.first(X[..., :200]))
+    first = chapter["norms_of"](net)[0]
+    torch.testing.assert_close(first.running_mean.view(2, -1), z.mean(dim=2), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(first.running_var.view(2, -1), z.var(dim=2), rtol=1e-4, atol=1e-5)
+    assert {layer.momentum for layer in chapter["norms_of"](net)} == {0.1}
+
+
+def test_a_collapse_is_a_fall_from_above(chapter):
+    curve = [0.2, 0.5, 0.95, 0.6, 0.1, 0.5, 0.2, 0.91, 0.4, 0.92, 0.29, 0.1]
+    assert chapter["collapses"](curve) == [4, 10]
+    assert chapter["collapses"]([0.1, 0.8, 0.1]) == []
+
+
+@pytest.mark.parametrize("eps", [0.0, 0.03])
+def test_the_two_parameters_take_the_steps_of_autograd(chapter, eps):
+    x = torch.ones(2, dtype=torch.double, requires_grad=True)
+    optimizer = torch.optim.SGD([x], lr=0.07, weight_decay=0.2)
+    for step, values in chapter["train_two"](0.07, 0.2, eps, num_steps=40, every=1):
+        optimizer.zero_grad()
+        loss = x[0] ** 2 / (x @ x + eps)
+        loss.backward()
+        optimizer.step()
+        assert values["loss F"] == pytest.approx(loss.item(), rel=1e-6)
+        assert values["ρ²"] == pytest.approx((x @ x).item(), rel=1e-6)
+
+
+@pytest.mark.parametrize(("lr", "eps"), [(0.2, 0.15), (0.05, 0.02)])
+def test_two_parameters_rest_at_the_edge_of_stability(chapter, lr, eps):
+    *_, (_, end) = chapter["train_two"](lr, 0.05, eps, num_steps=20_000)
+    assert end["ρ²"] == pytest.approx(lr - eps, abs=1e-4)
+    assert end["loss F"] == pytest.approx(lr * 0.05 / 2, rel=0.02)
+
+
+def test_random_gradients_reach_the_equilibrium(chapter):
+    lr, lambd, sigma = 0.2, 0.1, 0.7
+    rho_sq, angle = chapter["walk"](lr, lambd, sigma, walks=5, d=30, seed=4)
+    assert rho_sq == pytest.approx(sigma * np.sqrt(lr / (lambd * (2 - lr * lambd))), rel=0.05)
+    assert angle == pytest.approx(np.sqrt(2 * lr * lambd), rel=0.05)
+
+
+def test_the_small_network_is_one_of_modules(chapter):
+    X, y, *_ = chapter["digits"]()
+    stack = chapter["small_net"]([0, 0], 1e-3)
+    layers = [nn.Linear(64, 64), nn.BatchNorm1d(64, eps=1e-3), nn.ReLU()]
+    net = nn.Sequential(*layers, nn.Linear(64, 64), nn.BatchNorm1d(64, eps=1e-3), nn.ReLU(), nn.Linear(64, 10))
+    for p, stacked in zip(net.parameters(), stack.parameters(), strict=True):
+        p.data.copy_(stacked[1].detach().view(p.shape))
+    optimizer = torch.optim.SGD(net.parameters(), lr=1.0, weight_decay=0.05)
+    worst = 0.0
+    for _ in range(10):
+        optimizer.zero_grad()
+        loss = F.cross_entropy(net(X[0].T.cpu()), y.cpu())
+        loss.backward()
+        optimizer.step()
+        worst = max(worst, loss.item())
+    _, values = next(chapter["train_small"]([[0.0], [0.05]], eps=1e-3))
+    assert values["train loss"][1].item() == pytest.approx(worst, rel=1e-4)
+    assert values["w norm"][1].item() == pytest.approx(net[0].weight.norm().item(), rel=1e-4)
