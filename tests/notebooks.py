@@ -15,12 +15,12 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 def functions_of(chapter: str) -> dict:
-    """The constants and functions of a chapter: its first cells, and every later cell that only defines functions."""
+    """The constants, functions and classes of a chapter: its first cells, and every later cell that only defines."""
     notebook = nbformat.read(ROOT / "book" / f"{chapter}.ipynb", as_version=4)
     _install, *cells = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
     space = {}
     for i, source in enumerate(cells):
-        if i < 3 or all(isinstance(node, ast.FunctionDef) for node in ast.parse(source).body):
+        if i < 3 or all(isinstance(node, (ast.FunctionDef, ast.ClassDef)) for node in ast.parse(source).body):
             exec(source, space)
     return space
 

@@ -76,7 +76,7 @@ def test_training_in_a_stack_equals_training_one_by_one(chapter, double, monkeyp
     is, and two orders of the same sums part by thousandths in 200 steps, stacked or not.
     """
     built, Adder = [], chapter["Adder"]
-    monkeypatch.setitem(chapter, "Adder", lambda *given: built.append(Adder(*given)) or built[-1])
+    monkeypatch.setitem(chapter, "Adder", lambda *given, **named: built.append(Adder(*given, **named)) or built[-1])
     list(chapter["train"](lambdas, seed=[0, 1, 2], num_steps=200, width=width, form=form))
     settings = {"lr": chapter["lr"], "betas": chapter["betas"], "eps": chapter["adam_eps"]}
     for k, lambd in enumerate(lambdas):
