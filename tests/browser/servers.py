@@ -102,7 +102,7 @@ class Lab:
         self.runtime = home / "JUPYTER_RUNTIME_DIR"
         info = self.runtime / f"jpserver-{process.pid}.json"
         deadline = time.monotonic() + 60
-        while not info.exists():
+        while not (info.exists() and info.read_text().endswith("}")):  # half written, it is no JSON yet
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError("JupyterLab did not start:\n" + (home / "log").read_text())
             time.sleep(0.05)

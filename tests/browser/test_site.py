@@ -103,14 +103,14 @@ def read_specs(name):
 
 
 def last_values(spec, at):
-    """The numbers that belong into the sentence: of every recorded curve, in the last column that has one."""
+    """The numbers that belong into the sentence: of every recorded curve, in the last column that any is drawn in."""
     curves = []
     for panel in spec["panels"]:
         for series in panel["series"]:
             values = np.frombuffer(series["values"], np.float32).reshape(*spec["shape"], -1)[at]
             drawn = np.isfinite(values) & ((values > 0) | (not panel["log"]))
             curves.append((series["name"], np.where(drawn, values, np.nan)))
-    last = max(np.flatnonzero(np.isfinite(values)).max() for _, values in curves)
+    last = max(column for _, values in curves for column in np.flatnonzero(np.isfinite(values)))
     return {name: float(values[last]) for name, values in curves}
 
 
