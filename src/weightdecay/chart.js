@@ -246,7 +246,8 @@ async function render({ model, el }) {
     const end = column ?? Math.max(...curves.map(([, curve]) => last(curve)));
     const values = curves.map(([name, curve]) => `${name} ${round(curve[end])}`).join(", ");
     const origin = run ? "" : spec.band ? ` (${spec.band})` : "";
-    const place = end < 0 ? "nothing to show" : `at ${spec.x.label} ${round(axis.values[end])}: ${values}`;
+    const x = axis.values[end];
+    const place = end < 0 ? "nothing to show" : `at ${spec.x.label} ${Number.isInteger(x) ? x : round(x)}: ${values}`;
     return `${where()}${where() ? ", " : ""}${place}${origin}.`;
   };
 

@@ -3,7 +3,6 @@
 import ast
 import inspect
 import random
-import time
 
 import nbformat
 import pytest
@@ -131,13 +130,11 @@ def test_a_burst_of_moves_leaves_the_curve_of_the_last_one(demo, in_kernel):
     threads = in_kernel("[thread.ident for thread in threading.enumerate()]")
     track = demo.locator(".noUi-base").bounding_box()
     places = random.Random(0)
-    start = time.monotonic()
     handle.hover()
     mouse.down()
     for _ in range(50):
         mouse.move(track["x"] + places.random() * track["width"], track["y"])
     mouse.up()
-    assert time.monotonic() - start < 5
 
     def check():
         last = int(float(handle.get_attribute("aria-valuenow")))
