@@ -12,9 +12,7 @@ from weightdecay.convert import convert
 
 @pytest.fixture(scope="module")
 def chapter():
-    space = functions_of("adamw")
-    yield space
-    torch.set_flush_denormal(False)
+    return functions_of("adamw")
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,7 @@ from torch import nn
 
 @pytest.fixture(scope="module")
 def chapter():
-    threads = torch.get_num_threads()
-    yield functions_of("batchnorm")  # its constants choose one thread
-    torch.set_num_threads(threads)
+    return functions_of("batchnorm")  # its constants choose one thread
 
 
 @pytest.fixture

@@ -16,9 +16,7 @@ PLACES = 2.0 ** torch.arange(32, dtype=torch.float64)
 
 @pytest.fixture(scope="module")
 def chapter():
-    threads = torch.get_num_threads()
-    yield functions_of("binary-addition")
-    torch.set_num_threads(threads)
+    return functions_of("binary-addition")
 
 
 def read(bits):

@@ -10,10 +10,7 @@ from notebooks import functions_of
 
 @pytest.fixture(scope="module")
 def chapter():
-    threads = torch.get_num_threads()
-    yield functions_of("l2-derivation")  # its constants choose double precision and one thread
-    torch.set_default_dtype(torch.float32)
-    torch.set_num_threads(threads)
+    return functions_of("l2-derivation")  # its constants choose double precision and one thread
 
 
 @pytest.fixture

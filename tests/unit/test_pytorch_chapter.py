@@ -11,8 +11,7 @@ from weightdecay import sweep
 @pytest.fixture(scope="module")
 def chapter():
     torch.set_default_dtype(torch.double)
-    yield functions_of("pytorch")
-    torch.set_default_dtype(torch.float32)
+    return functions_of("pytorch")
 
 
 def test_broadcasting_256_values_equals_looping(chapter):

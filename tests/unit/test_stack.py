@@ -12,9 +12,7 @@ from weightdecay.stack import BatchNorm, Linear
 
 @pytest.fixture(scope="module")
 def chapter():
-    threads = torch.get_num_threads()
-    yield functions_of("binary-addition")
-    torch.set_num_threads(threads)
+    return functions_of("binary-addition")
 
 
 @pytest.fixture

@@ -16,13 +16,10 @@ from weightdecay.data import Images
 
 @pytest.fixture(scope="module")
 def chapter():
-    threads = torch.get_num_threads()
     space = functions_of("weissi")  # its constants choose one thread
     space["X"], space["y"], space["pool"], space["test"] = space["load"]("digits")
     space |= {"sizes": (64, 64, 64, 64, 10), "level": 0.05, "smallest": 1.0}
-    yield space
-    torch.set_num_threads(threads)
-    torch.set_flush_denormal(False)
+    return space
 
 
 @pytest.fixture(scope="module")
