@@ -1,5 +1,5 @@
 // Draws what chart.Chart describes: at each position of the sliders its recorded curves, the fresh run
-// streamed over them, and the pinned ones. Needs no kernel; uPlot stands above this text in the bundle.
+// streamed over them, and the pinned ones. Needs no kernel; uPlot and classroom.js stand above this text in the bundle.
 
 const LIGHT = ["#0072b2", "#d55e00", "#007a5a", "#a6467f", "#8a6d00", "#3b6ea5"];
 const DARK = ["#56b4e9", "#ff9e4a", "#3ddcaa", "#f0a6d2", "#f0e442", "#a9c7ff"];
@@ -47,60 +47,76 @@ const makeAxis = (x) => {
   };
 };
 
+// One demo: where its sliders stand, and the parts of the page that its charts and the classroom's tools share.
 async function render({ model, el }) {
   const spec = model.get("spec");
-  const manager = model.widget_manager;
   const sliders = await Promise.all(
-    model.get("sliders").map((reference) => manager.get_model(reference.replace("IPY_MODEL_", ""))),
+    model.get("sliders").map((reference) => model.widget_manager.get_model(reference.replace("IPY_MODEL_", ""))),
   );
+  const labels = sliders.map((slider) => slider.get("_options_labels"));
   const at = () => sliders.map((slider) => slider.get("index"));
-  const start = at();
-  const flat = () => at().reduce((sum, index, i) => sum * spec.shape[i] + index, 0);
-  const where = () =>
-    sliders.map((s) => `${s.get("description")} = ${s.get("_options_labels")[s.get("index")]}`).join(", ");
-  const calm = window.matchMedia("(prefers-reduced-motion: reduce)");
-
-  // ipywidgets gives its slider no name, and as its value the position instead of the number.
-  const nameSliders = () =>
-    root.parentElement?.parentElement?.querySelectorAll("[role=slider]").forEach((handle, i) => {
-      handle.setAttribute("aria-label", sliders[i].get("description"));
-      handle.setAttribute("aria-valuetext", sliders[i].get("_options_labels")[sliders[i].get("index")]);
-    });
-
   const root = element("div", "wd", el);
   root.setAttribute("role", "group");
   root.setAttribute("aria-label", spec.title || "Curves under the sliders");
-
-  if (spec.frames) {
-    const picture = element("img", "wd-frame", root);
-    const caption = element("p", "wd-summary", root);
-    caption.setAttribute("aria-live", "polite");
-    const urls = spec.frames.map((frame) => URL.createObjectURL(new Blob([bytes(frame)], { type: "image/webp" })));
-    const show = () => {
-      picture.src = urls[flat()];
-      picture.alt = caption.textContent = spec.alts[flat()];
-      root.dataset.at = at().join(",");
-      nameSliders();
-    };
-    sliders.forEach((slider) => slider.on("change:index", show));
-    show();
-    return () => {
-      sliders.forEach((slider) => slider.off("change:index", show));
-      urls.forEach((url) => URL.revokeObjectURL(url));
-    };
-  }
-
-  const bar = element("div", "wd-bar", root);
-  const badge = element("span", "wd-badge", bar, "recorded");
-  const button = (text, hint, act) => {
-    const made = element("button", "wd-button", bar, text);
-    made.type = "button";
-    made.title = hint;
-    made.addEventListener("click", act);
-    return made;
+  const demo = {
+    model, spec, sliders, labels, at, root,
+    bar: element("div", "wd-bar", root),
+    hidden: false, // while a class makes its prediction
+    flat: (position = at()) => position.reduce((sum, index, i) => sum * spec.shape[i] + index, 0),
+    where: (position = at()) =>
+      sliders.map((slider, i) => `${slider.get("description")} = ${labels[i][position[i]]}`).join(", "),
+    go: (position) =>
+      sliders.forEach((slider, i) => {
+        slider.set("index", position[i]);
+        slider.save_changes();
+      }),
+    // ipywidgets gives its slider no name, and as its value the position instead of the number.
+    nameSliders: () =>
+      root.closest(".wd-demo")?.querySelectorAll("[role=slider]").forEach((handle, i) => {
+        handle.setAttribute("aria-label", sliders[i].get("description"));
+        handle.setAttribute("aria-valuetext", labels[i][at()[i]]);
+      }),
   };
-  button("Pin", "Keep these curves for comparison", () => pin());
-  button("Reset", "Clear the pinned and the fresh curves, put the sliders back", () => reset());
+  const view = spec.frames ? pictures(demo) : lines(demo);
+  const tools = classroom(demo, view);
+  return () => {
+    tools.stop();
+    view.stop();
+  };
+}
+
+const pictures = (demo) => {
+  const { spec, sliders, at, root, flat } = demo;
+  const start = at();
+  const picture = element("img", "wd-frame", root);
+  const caption = element("p", "wd-summary", root);
+  caption.setAttribute("aria-live", "polite");
+  const urls = spec.frames.map((frame) => URL.createObjectURL(new Blob([bytes(frame)], { type: "image/webp" })));
+  const draw = () => {
+    picture.src = urls[flat()];
+    picture.classList.toggle("wd-hidden", demo.hidden);
+    picture.alt = caption.textContent = demo.hidden ? `${demo.where()}: hidden until you reveal it.` : spec.alts[flat()];
+    root.dataset.at = at().join(",");
+    demo.nameSliders();
+  };
+  sliders.forEach((slider) => slider.on("change:index", draw));
+  draw();
+  return {
+    draw,
+    rebuild: draw,
+    reset: () => demo.go(start),
+    stop: () => {
+      sliders.forEach((slider) => slider.off("change:index", draw));
+      urls.forEach((url) => URL.revokeObjectURL(url));
+    },
+  };
+};
+
+const lines = (demo) => {
+  const { model, spec, sliders, at, root, flat, where } = demo;
+  const start = at();
+  const calm = window.matchMedia("(prefers-reduced-motion: reduce)");
+  const badge = element("span", "wd-badge", demo.bar, "recorded");
   const message = element("p", "wd-message", root);
   message.setAttribute("role", "alert");
   const area = element("div", "wd-panels", root);
@@ -116,6 +132,7 @@ async function render({ model, el }) {
     series: panel.series.map((one, i) => ({
       name: one.name,
       key: panel.keys[i],
+      best: one.best,
       ...Object.fromEntries(["values", "low", "high"].filter((k) => one[k]).map((k) => [k, floats(one[k])])),
     })),
   }));
@@ -123,13 +140,23 @@ async function render({ model, el }) {
   let pins = [];
   let quiet = false; // after Reset only recorded curves are shown, until a slider is moved
 
+  const marks = makeMarks({
+    spec, axis, panels,
+    // As far as the fresh run got, else as recorded.
+    truth: (panel, series) => {
+      const kept = recorded(panel, series);
+      return fresh(panel, series, liveRun())?.map((v, i) => v ?? kept[i]) ?? kept;
+    },
+  });
+
   // What uPlot can draw: null where there is no number, and nothing at or below 0 on a log axis.
   const drawable = (panel, array, from = 0) =>
     Array.from({ length: width }, (_, i) => {
       const v = array[from + i];
       return Number.isFinite(v) && (v > 0 || !panel.log) ? v : null;
     });
-  const recorded = (panel, series, part = "values") => drawable(panel, series[part], flat() * width);
+  const recorded = (panel, series, part = "values", position = at()) =>
+    drawable(panel, series[part], flat(position) * width);
   const liveRun = () => {
     const run = model.get("run");
     return run.series && !quiet && run.at.join() === at().join() ? run : null;
@@ -141,8 +168,8 @@ async function render({ model, el }) {
   const tables = (panel, run) => {
     const data = [axis.positions];
     for (const series of panel.series) {
-      if (series.low) data.push(recorded(panel, series, "low"), recorded(panel, series, "high"));
-      data.push(recorded(panel, series), fresh(panel, series, run) || nothing);
+      if (series.low) data.push(...["low", "high"].map((part) => (demo.hidden ? nothing : recorded(panel, series, part))));
+      data.push(...(demo.hidden ? [nothing, nothing] : [recorded(panel, series), fresh(panel, series, run) || nothing]));
       for (const kept of pins) data.push(kept.curves[series.key]);
     }
     return data;
@@ -161,6 +188,8 @@ async function render({ model, el }) {
     const colours = isDark() ? DARK : LIGHT;
     const offset = panels.slice(0, number).reduce((sum, one) => sum + one.series.length, 0);
     const legend = element("div", "wd-legend", panel.box);
+    const size = Math.max(12, Math.floor(0.85 * parseFloat(getComputedStyle(panel.box).fontSize))); // large on a projector
+    const bold = size / 12;
     const options = [{}], bands = [];
     panel.readouts = panel.series.map((series, i) => {
       const colour = colours[(offset + i) % colours.length];
@@ -169,8 +198,10 @@ async function render({ model, el }) {
         options.push({ stroke: "transparent", points: { show: false } }, { stroke: "transparent", points: { show: false } });
       }
       const faint = () => (liveRun()?.series[series.key] ? colour + "59" : colour);
-      options.push({ stroke: faint, width: 2, points: dots }, { stroke: colour, width: 2.5, points: dots });
-      pins.forEach((_, k) => options.push({ stroke: colour, width: 1.5, dash: PIN_DASHES[k], points: { show: false } }));
+      options.push({ stroke: faint, width: 2 * bold, points: dots }, { stroke: colour, width: 2.5 * bold, points: dots });
+      pins.forEach((_, k) =>
+        options.push({ stroke: colour, width: 1.5 * bold, dash: PIN_DASHES[k], points: { show: false } }),
+      );
       const entry = element("span", "wd-entry", legend);
       element("span", "wd-swatch", entry).style.background = colour;
       element("span", "", entry, series.name + " ");
@@ -185,9 +216,10 @@ async function render({ model, el }) {
       `${panel.series.map((s) => s.name).join(", ")} against ${spec.x.label}. Arrow keys read the values.`,
     );
     const [low, high] = panel.limits;
-    const logTicks = (u) => decades(Math.log10(low), Math.log10(high), Math.max(2, Math.floor(u.height / 40)));
-    const style = { stroke: ink, font: "12px system-ui, sans-serif", labelFont: "12px system-ui, sans-serif", labelSize: 18 };
-    const lines = { grid: { stroke: grid, width: 1 }, ticks: { stroke: grid, width: 1 } };
+    const logTicks = (u) => decades(Math.log10(low), Math.log10(high), Math.max(2, Math.floor(u.height / (3 * size))));
+    const font = `${size}px system-ui, sans-serif`;
+    const style = { stroke: ink, font, labelFont: font, labelSize: 1.5 * size };
+    const rules = { grid: { stroke: grid, width: 1 }, ticks: { stroke: grid, width: 1 } };
     panel.plot = new uPlot(
       {
         width: canvas.clientWidth || 300,
@@ -198,17 +230,26 @@ async function render({ model, el }) {
         series: options,
         bands,
         axes: [
-          { ...style, ...lines, label: spec.x.label, size: 30, ...axis.options },
+          { ...style, ...rules, label: spec.x.label, size: 2.5 * size, ...axis.options },
           panel.log
             ? {
-                ...style, ...lines, label: panel.label, size: 54,
+                ...style, ...rules, label: panel.label, size: 4.5 * size,
                 splits: (u) => logTicks(u).map((n) => 10 ** n),
                 values: (u, splits) => splits.map((v) => powerOfTen(Math.round(Math.log10(v)))),
                 filter: (u, splits) => splits,
               }
-            : { ...style, ...lines, label: panel.label, size: 54 },
+            : { ...style, ...rules, label: panel.label, size: 4.5 * size },
         ],
-        hooks: { setCursor: [() => read(panel)], draw: [() => (root.dataset.at = at().join(","))] },
+        hooks: {
+          setCursor: [() => read(panel)],
+          draw: [
+            (u) => {
+              const keyed = demo.hidden && document.activeElement === canvas;
+              marks.draw(u, number, ink, size, keyed ? (u.cursor.idx ?? width - 1) : null);
+              root.dataset.at = at().join(",");
+            },
+          ],
+        },
       },
       tables(panel, liveRun()),
       canvas,
@@ -218,11 +259,25 @@ async function render({ model, el }) {
     };
     canvas.addEventListener("keydown", (event) => {
       const by = { ArrowLeft: -1, ArrowRight: 1, PageDown: -10, PageUp: 10 }[event.key];
-      if (!by) return;
+      if (by) {
+        const column = Math.min(width - 1, Math.max(0, (panel.plot.cursor.idx ?? width - 1) + by));
+        move(column);
+        summary.textContent = describe(column);
+      } else if (demo.hidden && ["ArrowUp", "ArrowDown"].includes(event.key)) {
+        marks.nudge(event.key === "ArrowUp" ? 0.02 : -0.02);
+      } else if (demo.hidden && event.key === "Enter") {
+        marks.add(number, panel.plot.cursor.idx ?? width - 1);
+      } else return;
       event.preventDefault();
-      const column = Math.min(width - 1, Math.max(0, (panel.plot.cursor.idx ?? width - 1) + by));
-      move(column);
-      summary.textContent = describe(column);
+      panel.plot.redraw();
+    });
+    canvas.addEventListener("focusout", () => demo.hidden && panel.plot.redraw());
+    canvas.addEventListener("click", (event) => {
+      if (!demo.hidden) return;
+      const box = panel.plot.over.getBoundingClientRect();
+      const left = Math.min(box.width, Math.max(0, event.clientX - box.left));
+      marks.add(number, panel.plot.posToIdx(left), Math.min(box.height, Math.max(0, event.clientY - box.top)));
+      panel.plot.redraw();
     });
     canvas.addEventListener("pointermove", (event) => {
       if (event.pointerType !== "touch") return;
@@ -236,11 +291,13 @@ async function render({ model, el }) {
   const last = (array) => array.findLastIndex((v) => v !== null);
   const read = (panel, run = liveRun()) =>
     panel.series.forEach((series, i) => {
+      if (demo.hidden) return (panel.readouts[i].textContent = "?");
       const curve = shown(panel, series, run);
       panel.readouts[i].textContent = round(curve[panel.plot?.cursor.idx ?? last(curve)]);
     });
 
   const describe = (column = null) => {
+    if (demo.hidden) return `${where()}: hidden until you reveal it.`;
     const run = liveRun();
     const curves = panels.flatMap((panel) => panel.series.map((series) => [series.name, shown(panel, series, run)]));
     const end = column ?? Math.max(...curves.map(([, curve]) => last(curve)));
@@ -260,8 +317,8 @@ async function render({ model, el }) {
     badge.classList.toggle("wd-live", Boolean(run));
     root.dataset.state = run ? run.state : "recorded";
     const trouble = run ? run.message : spec.diverged[flat()];
-    message.textContent = trouble ? `${where()}: ${trouble}` : "";
-    nameSliders();
+    message.textContent = trouble && !demo.hidden ? `${where()}: ${trouble}` : "";
+    demo.nameSliders();
     for (const panel of panels) {
       panel.plot.setData(tables(panel, run));
       read(panel, run);
@@ -273,20 +330,20 @@ async function render({ model, el }) {
     panels.forEach(build);
     draw();
   };
-  const pin = () => {
+  // Keeps what is shown, or what is recorded at a position that a link names.
+  const pin = (position = null) => {
+    if (demo.hidden) return;
     const run = liveRun();
-    const curves = panels.flatMap((p) => p.series.map((series) => [series.key, shown(p, series, run)]));
-    pins = [...pins, { label: where(), curves: Object.fromEntries(curves) }].slice(-PIN_DASHES.length);
+    const kept = (p, series) => (position ? recorded(p, series, "values", position) : shown(p, series, run));
+    const curves = Object.fromEntries(panels.flatMap((p) => p.series.map((series) => [series.key, kept(p, series)])));
+    pins = [...pins, { at: position ?? at(), label: where(position ?? at()), curves }].slice(-PIN_DASHES.length);
     rebuild();
   };
   const reset = () => {
     pins = [];
     quiet = true;
     rebuild(); // before the sliders move: a plot must not be replaced while a drawing of it is due
-    sliders.forEach((slider, i) => {
-      slider.set("index", start[i]);
-      slider.save_changes();
-    });
+    demo.go(start);
     quiet = true;
     draw();
   };
@@ -304,19 +361,28 @@ async function render({ model, el }) {
     if (!ink) return rebuild();
     for (const { plot, box } of panels) {
       const { clientWidth: width, clientHeight: height } = box.lastElementChild;
-      if (width && width !== plot.width) plot.setSize({ width, height });
+      if (width && (width !== plot.width || height !== plot.height)) plot.setSize({ width, height });
     }
   });
   sliders.forEach((slider) => slider.on("change:index", moved));
   model.on("change:run", draw);
-  sizes.observe(root);
-  return () => {
-    themes.disconnect();
-    sizes.disconnect();
-    sliders.forEach((slider) => slider.off("change:index", moved));
-    model.off("change:run", draw);
-    panels.forEach(({ plot }) => plot?.destroy());
+  sizes.observe(area);
+  return {
+    draw,
+    rebuild,
+    pin,
+    pins: () => pins.map((kept) => kept.at),
+    marks,
+    reset,
+    busy: () => model.get("run").state === "running",
+    stop: () => {
+      themes.disconnect();
+      sizes.disconnect();
+      sliders.forEach((slider) => slider.off("change:index", moved));
+      model.off("change:run", draw);
+      panels.forEach(({ plot }) => plot?.destroy());
+    },
   };
-}
+};
 
 export default { render };

@@ -28,7 +28,7 @@ class Chart(anywidget.AnyWidget):
         "message": str, "series": {variable: float32 bytes, one number a column of the x axis}}.
     """
 
-    _esm = _read("vendor/uPlot.iife.min.js", "chart.js")
+    _esm = _read("vendor/uPlot.iife.min.js", "classroom.js", "chart.js")
     _css = _read("vendor/uPlot.min.css", "chart.css")
     spec = traitlets.Dict().tag(sync=True)
     sliders = traitlets.List(traitlets.Instance(ipywidgets.Widget)).tag(sync=True, **ipywidgets.widget_serialization)
@@ -56,14 +56,21 @@ def columns(x: xr.DataArray, log: bool) -> np.ndarray:
     return np.insert(values, 1, np.nan) if values[0] == 0 else values
 
 
-def line_spec(curves, *, x, panels, band=None, log_x=False, log_y=(), limits=None, title="") -> dict:
+def line_spec(
+    curves, *, x, panels, band=None, log_x=False, log_y=(), limits=None, best=None, title="", question=""
+) -> dict:
     """Lay out curves for the chart.
 
     x: the dimension along the horizontal axis. panels: {axis label: variables drawn there}.
     band: a dimension (such as seeds) shown as its median and the band from its 10 % to its 90 % quantile.
     log_y: labels of panels with a log axis. limits: {axis label: (low, high)} in place of the limits of
     the data, which are taken over every slider position, diverged runs apart, so that the axes stand still.
+    best: {variable: "lowest" or "highest"} where a class predicts the place on the x axis at which a curve is best;
+    other marks are held against the curve at the place where they are. question: what to ask before the slider moves.
     """
+    for variable, which in (best or {}).items():
+        if variable not in curves.data_vars or which not in ("lowest", "highest"):
+            raise ValueError(f"best has {variable!r}: {which!r}; give a variable of curves and 'lowest' or 'highest'.")
     sliders = slider_dims(curves, x, band)
     curves = curves.squeeze([dim for dim in curves.dims if curves.sizes[dim] == 1 and dim not in (x, band)])
     at_x = columns(curves[x], log_x)
@@ -91,14 +98,16 @@ def line_spec(curves, *, x, panels, band=None, log_x=False, log_y=(), limits=Non
                 }
             else:
                 parts = {"values": array}
-            series.append({key: lay_out(part) for key, part in parts.items()} | {"name": label(array)})
+            words = {"name": label(array), "best": (best or {}).get(variable, "")}
+            series.append({key: lay_out(part) for key, part in parts.items()} | words)
         log = name in log_y
         low, high = (limits or {}).get(name) or _limits(series, log, settled)
-        packed = [{k: v if k == "name" else float32(v) for k, v in one.items()} for one in series]
+        packed = [{k: v if isinstance(v, str) else float32(v) for k, v in one.items()} for one in series]
         keys = [str(variable) for variable in variables]
         drawn.append({"label": name, "log": log, "limits": [low, high], "series": packed, "keys": keys})
     return {
         "title": title,
+        "question": question,
         "shape": shape,
         "x": {"label": label(curves[x]), "values": at_x.tobytes(), "log": log_x},
         "panels": drawn,
@@ -113,9 +122,9 @@ def float32(values: np.ndarray) -> bytes:
         return values.astype(np.float32).tobytes()
 
 
-def frame_spec(pictures: list[bytes], alts: list[str], shape: list[int], title="") -> dict:
+def frame_spec(pictures: list[bytes], alts: list[str], shape: list[int], title="", question="") -> dict:
     """Pictures (WebP bytes), one a slider position in row-major order, each with its text."""
-    return {"title": title, "shape": shape, "frames": pictures, "alts": alts}
+    return {"title": title, "question": question, "shape": shape, "frames": pictures, "alts": alts}
 
 
 def _limits(series, log, settled) -> tuple[float, float]:

@@ -30,7 +30,7 @@ def live(train, curves, *, x=None, panels=None, band="seed", start=None, device=
     band: a dimension shown as median and 10-90 % band, where `curves` has it.
     start: {parameter: value} at which the sliders begin; by default at their first values.
     device: what the badge calls the device, by default `pick_device()`.
-    chart: `log_x`, `log_y`, `limits` and `title` of `chart.line_spec`.
+    chart: `log_x`, `log_y`, `limits`, `best`, `title` and `question` of `chart.line_spec`.
 
     Raises ValueError where `curves` cannot be drawn so, or where `train` does not yield what they hold.
     """
@@ -60,10 +60,11 @@ def live(train, curves, *, x=None, panels=None, band="seed", start=None, device=
     return demo
 
 
-def frames(draw, describe, *, start=None, title="", **grid) -> ipywidgets.VBox:
+def frames(draw, describe, *, start=None, title="", question="", **grid) -> ipywidgets.VBox:
     """Put pictures under the same sliders: `draw(**point)` gives a matplotlib figure, `describe(**point)` its text.
 
     They are drawn here and now, so they change with no kernel; the text serves those who cannot see them.
+    title and question as in `live`.
     """
     from matplotlib import pyplot as plt
 
@@ -75,7 +76,8 @@ def frames(draw, describe, *, start=None, title="", **grid) -> ipywidgets.VBox:
         plt.close(figure)
         pictures.append(picture.getvalue())
         alts.append(describe(**point))
-    return _demo(frame_spec(pictures, alts, [len(values) for values in grid.values()], title), grid, start)
+    spec = frame_spec(pictures, alts, [len(values) for values in grid.values()], title, question)
+    return _demo(spec, grid, start)
 
 
 def _demo(spec, grid, start) -> ipywidgets.VBox:
