@@ -5,12 +5,13 @@ BIN := .venv/bin
 MXNET := mxnet==1.9.1
 LIBRARY := $(wildcard src/weightdecay/*.py src/weightdecay/*.js src/weightdecay/*.css)
 .NOTPARALLEL:
-.PHONY: help venv book serve lab test lint unit nbval browser bench notebooks recompute lock clean
+.PHONY: help venv book serve lab classroom test lint unit nbval browser bench notebooks recompute lock clean
 
 help:
 	@echo "make book      build the site into _build/html"
 	@echo "make serve     build it, then serve it on http://127.0.0.1:$(PORT)"
 	@echo "make lab       open the chapters in JupyterLab, where the sliders retrain"
+	@echo "make classroom one zip of the site that opens from a USB stick, with no network"
 	@echo "make test      lint, unit tests, every notebook, browser tests (needs a Chromium)"
 	@echo "make bench     time retraining, sweeping and drawing"
 	@echo "make notebooks run every chapter and store its outputs in the file"
@@ -43,6 +44,10 @@ serve: book
 lab: venv
 	$(BIN)/jupyter lab book
 
+# Needs no network and no Python: unpack it, on a USB stick if need be, and open index.html.
+classroom: book
+	@$(BIN)/python -c "import shutil; print(shutil.make_archive('_build/weight-decay-classroom', 'zip', '_build/html'))"
+
 test: venv
 	@$(BIN)/python tests/browser/chromium.py
 	$(MAKE) lint book unit nbval browser
@@ -60,7 +65,7 @@ unit: venv
 nbval: venv
 	TQDM_DISABLE=1 $(BIN)/python -m pytest --nbval-lax --nbval-sanitize-with tests/nbval.cfg book
 
-browser: book
+browser: classroom
 	$(BIN)/python -m pytest tests/browser
 
 bench: book

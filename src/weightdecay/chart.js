@@ -272,13 +272,14 @@ const lines = (demo) => {
       panel.plot.redraw();
     });
     canvas.addEventListener("focusout", () => demo.hidden && panel.plot.redraw());
-    canvas.addEventListener("click", (event) => {
+    const click = (event) => {
       if (!demo.hidden) return;
       const box = panel.plot.over.getBoundingClientRect();
       const left = Math.min(box.width, Math.max(0, event.clientX - box.left));
       marks.add(number, panel.plot.posToIdx(left), Math.min(box.height, Math.max(0, event.clientY - box.top)));
       panel.plot.redraw();
-    });
+    };
+    canvas.addEventListener("click", click, true); // before uPlot, which drops a click whose pointer moved a little
     canvas.addEventListener("pointermove", (event) => {
       if (event.pointerType !== "touch") return;
       const box = panel.plot.over.getBoundingClientRect();

@@ -1,11 +1,12 @@
 """The fixtures of the browser tests: a browser, the site, JupyterLab, and pages on which nothing may go wrong."""
 
+import shutil
 from contextlib import ExitStack, contextmanager
 from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import expect
-from servers import DEMO, DESK, HTML, VIEW, open_browser, serve_site, start_lab
+from servers import DEMO, DESK, HTML, VIEW, ZIP, open_browser, serve_site, start_lab
 
 expect.set_options(timeout=15_000)  # a slow machine is no error
 
@@ -17,10 +18,12 @@ def browser():
 
 
 @pytest.fixture(scope="session")
-def site():
-    """The address of the built site, by scheme."""
+def site(tmp_path_factory):
+    """The address of the site, by scheme: as it was built, and unpacked from the zip for classrooms."""
+    stick = tmp_path_factory.mktemp("stick")
+    shutil.unpack_archive(ZIP, stick)
     with serve_site() as address:
-        yield {"http": address, "file": f"{HTML.as_uri()}/"}
+        yield {"http": address, "file": f"{stick.as_uri()}/"}
 
 
 @pytest.fixture(scope="session")
@@ -70,7 +73,7 @@ def visit(site, watched):
     with ExitStack() as pages:
 
         def visit(name, scheme="http", **options):
-            page = pages.enter_context(watched(site[scheme], **(DESK | options)))
+            page = pages.enter_context(watched(site[scheme], offline=scheme == "file", **(DESK | options)))
             page.goto(site[scheme] + name)
             expect(page.locator(DEMO)).to_have_count(len(VIEW.findall((HTML / name).read_text())))
             return page

@@ -21,6 +21,7 @@ from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).parents[2]
 HTML = ROOT / "_build" / "html"
+ZIP = ROOT / "_build" / "weight-decay-classroom.zip"
 DEMO = ".wd:is([data-at], .wd-form[data-state])"  # a chart or a form sets its attribute once it has drawn
 VIEW = re.compile(r'<script type="application/vnd\.jupyter\.widget-view\+json">(.*?)</script>', re.DOTALL)
 DESK = {"viewport": {"width": 1280, "height": 800}}
@@ -114,7 +115,8 @@ class Lab:
         page.get_by_text("| Idle").wait_for()  # the kernel, in the status bar
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-        page.locator(DEMO).first.wait_for(state="attached", timeout=300_000)
+        # A chart that is out of sight is not drawn yet.
+        page.locator(".wd-demo, .wd-form").first.wait_for(state="attached", timeout=300_000)
         page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for(timeout=300_000)
 
     @contextmanager

@@ -1,0 +1,241 @@
+"""What a teacher does with a demo on the built pages: full screen, keys, predictions, links."""
+
+import re
+import zipfile
+
+import numpy as np
+import pytest
+from playwright.sync_api import expect
+from servers import HTML, ZIP
+from test_site import CHAPTER, HOME, PHONE, demos, each_page_with_demos, look, read_specs
+
+PROJECTOR = {"viewport": {"width": 1920, "height": 1080}}
+FULL = re.compile(r"\bwd-full\b")
+SHOWN = ".wd-canvas, .wd-frame"
+
+
+def open_full(demo):
+    demo.locator(".noUi-handle").first.press("f")
+    expect(demo).to_have_class(FULL)
+
+
+def wait_for_move(demo, before):
+    expect(demo.locator(".wd")).not_to_have_attribute("data-at", before["at"])
+
+
+def test_the_zip_holds_the_site_and_opens_at_its_front_page(visit):
+    with zipfile.ZipFile(ZIP) as packed:
+        assert {name for name in packed.namelist() if not name.endswith("/")} == {
+            path.relative_to(HTML).as_posix() for path in HTML.rglob("*") if path.is_file()
+        }
+        for page in HTML.glob("book/*.html"):
+            assert packed.read(f"book/{page.name}") == page.read_bytes()  # not of an earlier build
+    assert ZIP.stat().st_size < 15e6
+    page = visit(HOME, "file")
+    page.goto(page.url.replace(HOME, "index.html"))
+    page.wait_for_url(f"**/{HOME}")
+    expect(page.locator("article h1")).to_be_visible()
+
+
+@each_page_with_demos
+@pytest.mark.parametrize("device", [PROJECTOR, PHONE], ids=["projector", "phone"])
+def test_full_screen_and_every_key(visit, name, device):
+    page = visit(name, **device)
+    keys = page.keyboard
+    for demo, spec in zip(demos(page), read_specs(name), strict=True):
+        chart, note = demo.locator(".wd"), demo.locator(".wd-note")
+        start = look(demo)
+        open_full(demo)
+        page.wait_for_function("document.fullscreenElement?.matches('.wd-full')")
+        assert demo.bounding_box() == {"x": 0, "y": 0} | device["viewport"]
+        expect(demo.locator(".wd-question")).to_have_text(spec["question"] or spec["title"])
+        if device is PROJECTOR:
+            for part in demo.locator(f".wd-question, [role=slider], {SHOWN}, .wd-summary").all():
+                expect(part).to_be_in_viewport(ratio=1)
+        page.evaluate("document.activeElement.blur()")  # the keys work wherever the focus is
+
+        keys.press("ArrowLeft" if start["at"].split(",")[0] != "0" else "ArrowRight")
+        wait_for_move(demo, start)
+        moved = look(demo)
+        keys.press("r")
+        expect(chart).to_have_attribute("data-at", start["at"])
+        keys.press("?")
+        expect(demo.locator(".wd-keys kbd")).to_have_text(
+            ["← →", "Space", *([] if "frames" in spec else ["P"]), "R", "H", "L", "F", "?"]
+        )
+        expect(demo.locator(".wd-keys")).to_be_visible()
+        keys.press("?")
+        expect(demo.locator(".wd-keys")).not_to_be_visible()
+        if "panels" in spec:
+            keys.press("p")
+            expect(demo.locator(".wd-legend").first).to_contain_text("pinned")
+        keys.press("Space")
+        wait_for_move(demo, start)  # by itself
+        keys.press("Space")
+        expect(demo.locator("[data-key=' ']")).to_have_text("Play")
+        keys.press("h")
+        expect(demo.locator(".wd-summary")).to_contain_text("hidden until you reveal it")
+        hidden = look(demo)["picture"]
+        if "panels" in spec:
+            assert set(demo.locator(".wd-value").all_inner_texts()) == {"?"}
+            keys.press("ArrowLeft" if moved["at"] > start["at"] else "ArrowRight")
+            assert look(demo)["picture"] == hidden  # nothing of the curve shines through
+        else:
+            expect(demo.locator(".wd-frame")).to_be_hidden()
+        keys.press("h")
+        expect(demo.locator(".wd-summary")).not_to_contain_text("hidden")
+        keys.press("l")
+        expect(note).to_contain_text("opens what is shown here")
+        assert "full=1" in page.url
+        keys.press("r")
+        expect(chart).to_have_attribute("data-at", start["at"])
+        expect(demo.locator(".wd-bar")).not_to_contain_text("Reveal")
+        keys.press("f")
+        expect(demo).not_to_have_class(FULL)
+        page.wait_for_function("document.fullscreenElement === null")
+        expect(chart).to_have_attribute("data-at", start["at"])
+
+
+def truth(spec, panel, at):
+    """The recorded curves of a panel at a position of the sliders: {name: values}, and the values of the x axis."""
+    curves = {
+        series["name"]: np.frombuffer(series["values"], np.float32).reshape(*spec["shape"], -1)[at]
+        for series in spec["panels"][panel]["series"]
+    }
+    return curves, np.frombuffer(spec["x"]["values"], np.float64)
+
+
+def mark(page, demo, panel, across, up):
+    """Click at shares of a panel's width and height."""
+    box = demo.locator(".u-over").nth(panel).bounding_box()
+    page.mouse.click(box["x"] + across * box["width"], box["y"] + (1 - up) * box["height"])
+    return 2 / box["height"]  # the share of two pixels: a mouse stands on whole ones
+
+
+def numbers(sentence):
+    return [float(number) for number in re.findall(r"(?<![\w.])-?\d+(?:\.\d+)?(?:e[-+]?\d+)?", sentence)]
+
+
+@pytest.mark.parametrize("device", [PROJECTOR, PHONE], ids=["projector", "phone"])
+@pytest.mark.parametrize(("panel", "across", "up"), [(0, 0.5, 0.7), (0, 1, 0.2), (1, 0, 0.9), (1, 0.3, 0.5)])
+def test_a_mark_is_measured_against_the_curve(visit, device, panel, across, up):
+    page = visit(CHAPTER, **device)
+    demo, spec = demos(page)[0], read_specs(CHAPTER)[0]
+    open_full(demo)
+    page.keyboard.press("h")
+    share = mark(page, demo, panel, across, up)
+    page.keyboard.press("h")
+    said = demo.locator(".wd-note").inner_text()
+    name, epoch, value, marked, off, side = re.fullmatch(
+        r"A: (.+) at epoch (\d+) is (\S+), marked (\S+): (\S+) (?:times )?too (high|low)\.", said
+    ).groups()
+    epoch, value, marked, off = map(float, (epoch, value, marked, off))
+    curves, x = truth(spec, panel, (0,))
+    assert abs(epoch - x[round(across * (x.size - 1))]) <= 1
+    low, high = spec["panels"][panel]["limits"]
+    log = spec["panels"][panel]["log"]
+    pixel = share * (np.log(high / low) if log else (high - low) / marked)
+    assert marked == pytest.approx(low * (high / low) ** up if log else low + up * (high - low), rel=pixel)
+    here = {key: curve[list(x).index(epoch)] for key, curve in curves.items()}
+    distance = {key: abs(np.log(one / marked) if log else one - marked) for key, one in here.items()}
+    assert name == min(distance, key=distance.get)
+    assert value == float(f"{here[name]:.3g}")
+    assert (np.log(off) if log else off) == pytest.approx(distance[name], abs=0.01 * max(1, marked))
+    assert side == ("high" if marked > value else "low")
+    page.keyboard.press("h")
+    page.keyboard.press("h")
+    assert demo.locator(".wd-note").inner_text() == ""  # a new prediction starts without marks
+
+
+def test_a_mark_is_measured_against_the_best_place(visit):
+    page = visit(CHAPTER, **PROJECTOR)
+    (demo, spec), *_ = [
+        pair
+        for pair in zip(demos(page), read_specs(CHAPTER), strict=True)
+        if any(series["best"] for panel in pair[1].get("panels", []) for series in panel["series"])
+    ]
+    open_full(demo)
+    at = tuple(map(int, look(demo)["at"].split(",")))
+    series = next(series for series in spec["panels"][0]["series"] if series["best"] == "lowest")
+    curves, x = truth(spec, 0, at)
+    best = x[np.nanargmin(curves[series["name"]])]
+    assert best != x[-4]
+    page.keyboard.press("h")
+    demo.locator(".wd-canvas").focus()
+    for key in ("ArrowLeft", "ArrowLeft", "ArrowLeft", "Enter"):
+        page.keyboard.press(key)
+    page.keyboard.press("h")
+    said = demo.locator(".wd-note").inner_text()
+    assert said.startswith(f"A: {series['name']} is lowest at ")
+    assert said.endswith(f" times too {'large' if x[-4] > best else 'small'}.")
+    off = max(x[-4] / best, best / x[-4])
+    assert numbers(said)[:3] == pytest.approx([best, x[-4], off], rel=0.01)
+
+
+def test_the_keyboard_marks_too(visit):
+    page = visit(CHAPTER)
+    demo, spec = demos(page)[0], read_specs(CHAPTER)[0]
+    demo.locator(".noUi-handle").press("h")
+    demo.locator(".wd-canvas").nth(1).focus()
+    before = look(demo)["picture"]
+    for key in ("ArrowLeft", "ArrowUp", "ArrowUp", "Enter"):
+        page.keyboard.press(key)
+    assert look(demo)["picture"] != before
+    page.keyboard.press("h")
+    (_, x), (low, high) = truth(spec, 1, (0,)), spec["panels"][1]["limits"]
+    said = numbers(demo.locator(".wd-note").inner_text())
+    assert said[0] == x[-2]
+    assert said[2] == pytest.approx(low + 0.54 * (high - low), rel=0.005)
+
+
+@pytest.mark.parametrize("scheme", ["http", "file"])
+@pytest.mark.parametrize("name", [CHAPTER, "book/adamw.html"])
+def test_a_link_opens_what_it_was_made_from(visit, name, scheme):
+    page = visit(name, scheme)
+    number = 0
+    demo = demos(page)[number]
+    handles = demo.locator(".noUi-handle").all()
+    demo.get_by_role("button", name="Pin").click()
+    for handle in handles:
+        handle.press("End")
+    demo.get_by_role("button", name="Pin").click()
+    for handle in handles:
+        handle.press("ArrowLeft")
+    handles[0].press("l")
+    made = look(demo)
+    other = visit(name, scheme)
+    # As a reader does, who has the address and no page yet.
+    other.goto("about:blank")
+    other.goto(page.url)
+    expect(other.locator(".wd[data-at]")).to_have_count(len(demos(page)))
+    opened = demos(other)[number]
+    expect(opened.locator(".wd")).to_have_attribute("data-at", made["at"])
+    expect(opened.locator(".wd-legend").first).to_have_text(demo.locator(".wd-legend").first.text_content())
+    expect(opened).to_be_in_viewport()
+    expect(opened).not_to_have_class(FULL)
+    assert look(opened)["summary"] == made["summary"]
+    assert look(opened)["picture"] == made["picture"]
+    for handle in opened.locator(".noUi-handle").all():
+        expect(handle).to_have_attribute("aria-valuenow", re.compile(r"\d"))
+
+
+def test_a_link_written_by_hand(visit):
+    page = visit(CHAPTER)
+    demo, title = demos(page)[0], read_specs(CHAPTER)[0]["title"]
+    chart, note = demo.locator(".wd"), demo.locator(".wd-note")
+
+    def follow(state):
+        page.evaluate("(state) => (location.hash = String(new URLSearchParams(state)))", {"demo": title} | state)
+
+    follow({"at": "0.03", "full": "1"})
+    expect(demo).to_have_class(FULL)
+    expect(demo.locator(".widget-readout")).to_have_text("0.03")
+    expect(note).to_be_empty()
+    follow({"at": "0.045"})
+    expect(demo).not_to_have_class(FULL)
+    expect(note).to_have_text("The slider has no λ = 0.045; nearest is 0.05.")
+    before = chart.get_attribute("data-at")
+    for wrong in ("abc", "", "Infinity"):
+        follow({"at": wrong})
+        expect(note).to_have_text(f"The link asks for λ = {wrong or 'nothing'}, which is no number: write it as in 0.")
+        expect(chart).to_have_attribute("data-at", before)
