@@ -1,0 +1,93 @@
+"""The page for teachers: a row with the question of every demo, and links that open what they name."""
+
+import json
+import re
+from functools import cache
+from html import unescape
+from urllib.parse import parse_qs, urlsplit
+
+from playwright.sync_api import expect
+from servers import HTML, VIEW
+from test_site import STATE, WITH_DEMOS, Page, demos, read_specs
+
+CLASSROOM = "book/classroom.html"
+
+
+@cache
+def sliders(name):
+    """What each slider of a page's demos can say, {title: [labels of each slider]}."""
+    text = (HTML / name).read_text()
+    widgets = json.loads(STATE.search(text)[1])["state"]
+    shown = [widgets[json.loads(view)["model_id"]]["state"] for view in VIEW.findall(text)]
+    boxes = [state["children"][:-1] for state in shown if "children" in state]
+    labels = [[widgets[one.removeprefix("IPY_MODEL_")]["state"]["_options_labels"] for one in box] for box in boxes]
+    return dict(zip([spec["title"] for spec in read_specs(name)], labels, strict=True))
+
+
+def demo_links(name):
+    """The links of a page that open a demo: (link, page that it leads to, state as {key: values})."""
+    links = [(link, urlsplit(link)) for link in sorted(Page(HTML / name).links)]
+    return [
+        (link, f"book/{parts.path}" if parts.path else name, parse_qs(parts.fragment))
+        for link, parts in links
+        if parts.fragment.startswith("demo=")
+    ]
+
+
+def test_every_demo_has_a_row_with_its_question():
+    questions = {(name, spec["title"]): spec["question"] for name in WITH_DEMOS for spec in read_specs(name)}
+    rows = {(page, state["demo"][0]) for _, page, state in demo_links(CLASSROOM) if state.keys() == {"demo", "full"}}
+    assert rows == questions.keys() != set()
+    text = unescape(re.sub(r"<[^>]+>", "", (HTML / CLASSROOM).read_text()))
+    assert not [demo for demo, question in questions.items() if not question or f"Ask. {question}" not in text]
+
+
+def test_a_title_names_one_demo_of_its_page():
+    for name in WITH_DEMOS:
+        titles = [spec["title"] for spec in read_specs(name)]
+        assert len({*titles}) == len(titles)
+        assert all(titles)
+
+
+def is_right(page, state):
+    """Whether a link's demo is on the page that it leads to, and its values on the sliders of that demo."""
+    if page not in WITH_DEMOS or state["demo"][0] not in sliders(page):
+        return False
+    labels = sliders(page)[state["demo"][0]]
+    places = [place.split(",") for place in [*state.get("at", []), *state.get("pin", [])]]
+    there = [len(place) == len(labels) and all(map(list.__contains__, labels, place)) for place in places]
+    return all(there) and state.keys() <= {"demo", "at", "pin", "full"}
+
+
+def test_links_to_demos_name_what_is_there():
+    links = [(path.name, *one) for path in HTML.glob("book/*.html") for one in demo_links(f"book/{path.name}")]
+    assert links
+    assert not [(name, link) for name, link, page, state in links if not is_right(page, state)]
+
+
+def test_links_of_the_lesson_open_demos_as_they_say(visit, site):
+    page = visit(CLASSROOM)
+    prepared = [one for one in demo_links(CLASSROOM) if "at" in one[2]]
+    assert prepared
+    for link, name, state in prepared:
+        page.goto("about:blank")  # so that a second demo of a page is opened by a new visit too
+        page.goto(f"{site['http']}book/{link}")
+        opened = demos_by_title(page, name)[state["demo"][0]]
+        expect(opened).to_have_class(re.compile(r"\bwd-full\b"))
+        expect(opened.locator(".widget-readout")).to_have_text(state["at"][0].split(","))
+        expect(opened.locator(".wd-note")).to_be_empty()
+        pinned = opened.locator(".wd-legend").first.get_by_text("pinned")
+        expect(pinned).to_have_count(0) if "pin" not in state else expect(pinned.first).to_be_visible()
+
+
+def demos_by_title(page, name):
+    """The demos of an open page, once they are drawn."""
+    specs = read_specs(name)
+    expect(page.locator(".wd[data-at]")).to_have_count(len(specs))
+    return dict(zip([spec["title"] for spec in specs], demos(page), strict=True))
+
+
+def test_solutions_are_folded():
+    folds = re.findall(r"<details[^>]*>", (HTML / CLASSROOM).read_text())
+    assert folds
+    assert not [tag for tag in folds if re.search(r"\bopen\b", tag)]
