@@ -3,6 +3,7 @@ PYTHON ?= python3
 PORT ?= 8000
 BIN := .venv/bin
 MXNET := mxnet==1.9.1
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4
 LIBRARY := $(wildcard src/weightdecay/*.py src/weightdecay/*.js src/weightdecay/*.css)
 .NOTPARALLEL:
 .PHONY: help venv book serve lab classroom test lint unit nbval browser bench notebooks recompute lock clean
@@ -60,13 +61,13 @@ lint: venv
 	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
 
 unit: venv
-	$(BIN)/python -m pytest tests/unit
+	$(PYTEST) --dist loadfile tests/unit
 
 nbval: venv
-	TQDM_DISABLE=1 $(BIN)/python -m pytest --nbval-lax --nbval-sanitize-with tests/nbval.cfg book
+	TQDM_DISABLE=1 $(PYTEST) --dist loadfile --nbval-lax --nbval-sanitize-with tests/nbval.cfg book
 
 browser: classroom
-	$(BIN)/python -m pytest tests/browser
+	$(PYTEST) --dist loadgroup tests/browser
 
 bench: book
 	$(BIN)/python tests/bench.py

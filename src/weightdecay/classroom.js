@@ -152,9 +152,9 @@ const classroom = (demo, view) => {
     return { index, miss: off[index] ? `The slider has no ${name} = ${text}; nearest is ${labels[i][index]}.` : "" };
   };
   const open = () => {
-    if (!onSite) return;
     const state = new URLSearchParams(location.hash.slice(1));
-    if (!spec.title || state.get("demo") !== spec.title) return;
+    if (!onSite || !state.has("demo")) return;
+    if (state.get("demo") !== spec.title) return full() && toggleFull(); // another demo is to be seen
     try {
       const read = (text) => {
         const parts = text.split(",");

@@ -3,16 +3,14 @@
 import ast
 import inspect
 import random
-import re
 
 import nbformat
 import pytest
 from playwright.sync_api import expect
-from servers import DEMO, ROOT
 
+pytestmark = pytest.mark.xdist_group("lab")  # its chapter is run once
 WINDOW = {"viewport": {"width": 1280, "height": 900}}
 CHAPTER = "pytorch.ipynb"
-CHAPTERS = sorted(path.name for path in (ROOT / "book").glob("*.ipynb"))
 OWN_CELLS = [
     """
     from matplotlib import pyplot as plt
@@ -101,47 +99,6 @@ def own_demos(lab, watched):
     with watched(lab.url, **WINDOW) as page:
         lab.run(page, "own.ipynb")
         yield lambda title: page.locator(f".wd-demo:has([aria-label='{title}']), form[aria-label='{title}']")
-
-
-@pytest.mark.parametrize("name", CHAPTERS)
-def test_full_screen_and_every_key_on_every_demo(lab, watched, name):
-    with watched(lab.url, **WINDOW) as page:
-        lab.run(page, name)
-        expect(page.locator("[data-mime-type='application/vnd.jupyter.error']")).to_have_count(0)
-        keys, cells = page.keyboard, page.locator(".jp-Notebook .jp-CodeCell").count()
-        for demo in page.locator(".wd-demo").all():
-            demo.scroll_into_view_if_needed()
-            demo.locator(DEMO).wait_for()
-            chart, lines = demo.locator(".wd"), demo.locator(".wd-legend").count() > 0
-            start = chart.get_attribute("data-at")
-            demo.locator(".noUi-handle").first.press("f")
-            expect(demo).to_have_class(re.compile("wd-full"))
-            page.wait_for_function("document.fullscreenElement?.matches('.wd-full')")
-            expect(demo.locator(".wd-question")).to_be_visible()
-            keys.press("ArrowLeft" if not start.startswith("0") else "ArrowRight")
-            expect(chart).not_to_have_attribute("data-at", start)
-            if lines:
-                # A demo that retrains does it in full screen too, as far as its first values.
-                expect(chart).to_have_attribute("data-state", re.compile("running|done|recorded"))
-                keys.press("p")
-                expect(demo.locator(".wd-legend").first).to_contain_text("pinned")
-            moved = chart.get_attribute("data-at")
-            keys.press("Space")
-            expect(chart).not_to_have_attribute("data-at", moved, timeout=60_000)  # a value is trained first
-            keys.press("Space")
-            keys.press("h")
-            expect(demo.locator(".wd-summary")).to_contain_text("hidden until you reveal it")
-            keys.press("h")
-            keys.press("?")
-            expect(demo.locator(".wd-keys kbd").first).to_be_visible()
-            keys.press("?")
-            keys.press("r")
-            expect(chart).to_have_attribute("data-at", start)
-            keys.press("f")
-            expect(demo).not_to_have_class(re.compile("wd-full"))
-            expect(demo.locator(".wd-message")).to_be_empty()
-        # JupyterLab has commands of its own on these letters.
-        assert page.locator(".jp-Notebook .jp-CodeCell").count() == cells
 
 
 def test_every_cell_of_the_chapter_runs(chapter):
