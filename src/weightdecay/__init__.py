@@ -4,12 +4,13 @@ from weightdecay.data import binary_addition, fashion_mnist, high_dim_regression
 from weightdecay.device import pick_device
 from weightdecay.live import frames, live
 from weightdecay.report import say
-from weightdecay.sweep import recorded, sweep
+from weightdecay.sweep import find_record, recorded, sweep
 
 __version__ = "0.1.0"
 __all__ = [
     "binary_addition",
     "fashion_mnist",
+    "find_record",
     "frames",
     "high_dim_regression",
     "live",

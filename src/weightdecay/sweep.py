@@ -103,14 +103,25 @@ def sweep(train, *, dim="step", broadcast=False, n_jobs=None, store=None, units=
     return curves
 
 
+def find_record(path) -> pathlib.Path:
+    """Where a chapter's record is: at `path`, or else among those installed with the library; `path` if in neither.
+
+    A chapter that is opened on its own, as on Colab, has no files beside it. An editable installation holds none of
+    its own, so that what is deleted in the repository is made again.
+    """
+    path = pathlib.Path(path)
+    installed = pathlib.Path(__file__).with_name("records") / path.name
+    return installed if installed.exists() and not path.exists() else path
+
+
 def recorded(path, make, **provenance) -> xr.Dataset:
-    """Load the dataset that is stored at `path`; where there is none, `make()` it and store it with its provenance.
+    """Load the dataset that `find_record` finds; where there is none, `make()` it and store it with its provenance.
 
     For what takes more than about a minute: delete the file to have it made again. `provenance` (the command, the
     seed, ...) is added to the attributes that `sweep` gives; variables are stored in single precision. A sweep that
     was interrupted is not stored: raises RuntimeError.
     """
-    path = pathlib.Path(path)
+    path = find_record(path)
     if not path.exists():
         made = make().assign_attrs(provenance)
         if made.attrs.get("interrupted"):

@@ -3,8 +3,10 @@
 import functools
 import io
 import math
+import sys
 import time
 import warnings
+from pathlib import Path
 
 import joblib
 import numpy as np
@@ -12,7 +14,7 @@ import pytest
 import torch
 import xarray as xr
 
-from weightdecay import recorded, sweep
+from weightdecay import find_record, recorded, sweep
 from weightdecay.sweep import DivergenceWarning
 
 
@@ -218,6 +220,20 @@ def test_a_record_is_made_once_and_says_how(tmp_path):
     with pytest.raises(ZeroDivisionError):
         recorded(tmp_path / "b.nc", lambda: 1 / 0)
     assert [path.name for path in tmp_path.iterdir()] == ["a.nc"]
+
+
+def test_a_notebook_alone_finds_the_record_that_is_installed(tmp_path, monkeypatch):
+    installed = tmp_path / "weightdecay" / "records"
+    installed.mkdir(parents=True)
+    monkeypatch.setattr(sys.modules["weightdecay.sweep"], "__file__", str(tmp_path / "weightdecay" / "sweep.py"))
+    monkeypatch.chdir(tmp_path)
+    assert find_record("a.nc") == Path("a.nc")
+    made = recorded("a.nc", lambda: sweep(shrink, lambd=[0, 1]))
+    Path("a.nc").rename(installed / "a.nc")
+    assert find_record("a.nc") == installed / "a.nc"
+    xr.testing.assert_identical(recorded("a.nc", lambda: 1 / 0), made)
+    Path("a.nc").touch()
+    assert find_record("a.nc") == Path("a.nc")
 
 
 @pytest.mark.filterwarnings("ignore:Interrupted")
