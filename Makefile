@@ -1,12 +1,13 @@
 # Every target sets up what it needs. Only Python 3.11 or newer and make are assumed.
 PYTHON ?= python3
+COLAB_PYTHON ?= python3.13
 PORT ?= 8000
 BIN := .venv/bin
 MXNET := mxnet==1.9.1
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4
 LIBRARY := $(wildcard src/weightdecay/*.py src/weightdecay/*.js src/weightdecay/*.css)
 .NOTPARALLEL:
-.PHONY: help venv book serve lab classroom test lint unit nbval browser bench notebooks recompute lock clean
+.PHONY: help venv book serve lab classroom test lint unit nbval browser bench notebooks recompute lock clean test-colab
 
 help:
 	@echo "make book      build the site into _build/html"
@@ -14,6 +15,7 @@ help:
 	@echo "make lab       open the chapters in JupyterLab, where the sliders retrain"
 	@echo "make classroom one zip of the site that opens from a USB stick, with no network"
 	@echo "make test      lint, unit tests, every notebook, browser tests (needs a Chromium)"
+	@echo "make test-colab   the install cell, every notebook and a slider with Colab's versions (needs Python 3.13)"
 	@echo "make bench     time retraining, sweeping and drawing"
 	@echo "make notebooks run every chapter and store its outputs in the file"
 	@echo "make recompute CHAPTER=adamw   train again what a chapter has on record"
@@ -85,5 +87,17 @@ recompute: venv
 lock: venv
 	$(BIN)/python -m pip freeze --all --exclude-editable --exclude pip --exclude wheel --exclude mxnet | sed 's/+cpu$$//' > constraints.txt
 
+# Colab's versions in an environment of their own, some gigabytes; the library is installed by the chapters' own cells.
+.venv-colab/.installed: tests/colab/requirements.txt
+	@$(COLAB_PYTHON) -c 'import ensurepip, sys, venv; sys.exit(sys.version_info[:2] != (3, 13))' || \
+	  { echo "Colab has Python 3.13, and '$(COLAB_PYTHON)' is none: install it, or say where it is with 'make test-colab COLAB_PYTHON=...'."; exit 1; }
+	$(COLAB_PYTHON) -m venv --clear .venv-colab
+	.venv-colab/bin/python -m pip install --quiet --requirement $<
+	.venv-colab/bin/python -m ipykernel install --sys-prefix
+	@touch $@
+
+test-colab: venv .venv-colab/.installed
+	JUPYTER_PATH=$(CURDIR)/.venv-colab/share/jupyter TQDM_DISABLE=1 $(BIN)/python -m pytest tests/colab
+
 clean:
-	rm -rf .venv _build
+	rm -rf .venv .venv-colab _build

@@ -38,7 +38,16 @@ def remove_thebe(app):
     ]
 
 
+def drop_launch_buttons(app, pagename, templatename, context, doctree):
+    """Take the launch buttons off the Markdown pages: Colab and Binder run notebooks only."""
+    if doctree is not None and not app.env.doc2path(pagename).endswith(".ipynb"):
+        context["header_buttons"] = [
+            one for one in context["header_buttons"] if one.get("label") != "launch-buttons"
+        ]
+
+
 def setup(app):
     remove_thebe(app)
+    app.connect("html-page-context", drop_launch_buttons, priority=900)  # after the theme
     app.connect("build-finished", copy_scripts)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

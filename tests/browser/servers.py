@@ -67,8 +67,11 @@ class _QuietHandler(SimpleHTTPRequestHandler):
 
 
 @contextmanager
-def start_lab():
-    """Start JupyterLab over a copy of the chapters, with settings of its own, to train on the CPU; gives a `Lab`."""
+def start_lab(*disabled):
+    """Start JupyterLab over a copy of the chapters, with settings of its own, to train on the CPU; gives a `Lab`.
+
+    disabled: names of its extensions to do without.
+    """
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         shutil.copytree(ROOT / "book", home / "book")
@@ -77,7 +80,8 @@ def start_lab():
         # News and the list of extensions would come from the network.
         page_config = home / "JUPYTER_CONFIG_DIR" / "labconfig" / "page_config.json"
         page_config.parent.mkdir(parents=True)
-        page_config.write_text('{"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": true}}')
+        without = dict.fromkeys(("@jupyterlab/apputils-extension:announcements", *disabled), True)
+        page_config.write_text(json.dumps({"disabledExtensions": without}))
         options = ["--no-browser", "--allow-root", "--ip=127.0.0.1", "--port=0", "--LabApp.extension_manager=readonly"]
         options += [f"--ServerApp.root_dir={home / 'book'}", f"--IdentityProvider.token={Lab.token}"]
         environment = os.environ | {place: str(home / place) for place in places} | {"WEIGHTDECAY_DEVICE": "cpu"}
