@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import expect
 from servers import DESK, ROOT, start_voila
 
+pytestmark = pytest.mark.xdist_group("voila")  # its chapter is run once for each reader
 CHAPTER = "Weight decay in PyTorch"
 # Press a key on a slider and look before the browser can hear of the kernel's answer; then note each state.
 PRESS = """(demo, key) => {
@@ -40,7 +41,9 @@ def readers(voila, watched):
             page.goto(address)
             page.get_by_role("link", name=CHAPTER).click(timeout=60_000)
         for page in (one, other):
-            page.locator(".wd[data-at]").first.wait_for(timeout=120_000)
+            page.locator(".wd-demo").first.wait_for(timeout=120_000)
+            page.locator(".wd-demo").first.scroll_into_view_if_needed()  # out of sight it is not drawn
+            page.locator(".wd[data-at]").first.wait_for()
         yield one, other
 
 
