@@ -7,16 +7,18 @@ MXNET := mxnet==1.9.1
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4
 LIBRARY := $(wildcard src/weightdecay/*.py src/weightdecay/*.js src/weightdecay/*.css)
 .NOTPARALLEL:
-.PHONY: help venv book serve lab classroom test lint unit nbval browser bench notebooks recompute lock clean test-colab
+.PHONY: help venv book serve lab classroom test lint unit nbval browser bench notebooks recompute lock clean test-colab present bench-kernels
 
 help:
 	@echo "make book      build the site into _build/html"
 	@echo "make serve     build it, then serve it on http://127.0.0.1:$(PORT)"
 	@echo "make lab       open the chapters in JupyterLab, where the sliders retrain"
 	@echo "make classroom one zip of the site that opens from a USB stick, with no network"
+	@echo "make present   show the demos without code, retraining, on http://127.0.0.1:8866"
 	@echo "make test      lint, unit tests, every notebook, browser tests (needs a Chromium)"
 	@echo "make test-colab   the install cell, every notebook and a slider with Colab's versions (needs Python 3.13)"
 	@echo "make bench     time retraining, sweeping and drawing"
+	@echo "make bench-kernels   measure what a class with kernels needs, for book/hub.md"
 	@echo "make notebooks run every chapter and store its outputs in the file"
 	@echo "make recompute CHAPTER=adamw   train again what a chapter has on record"
 	@echo "make lock      renew constraints.txt from what is installed"
@@ -34,8 +36,8 @@ venv: .venv/.installed
 	  echo "MXNet 1.9.1 could not be installed (it has no package for Windows and Apple's processors): the Gluon chapter will replay what was recorded."
 	@touch $@
 
-# Executed chapters are cached by their own text alone, so a change of the library empties the caches.
-_build/.executed-with: $(LIBRARY) constraints.txt
+# Executed chapters are cached by their own text alone, so a change of the library, or of numbers read from a file, empties the caches.
+_build/.executed-with: $(LIBRARY) constraints.txt book/hub.json
 	@rm -rf _build/.jupyter_cache _build/.doctrees && mkdir -p _build && touch $@
 
 book: venv _build/.executed-with
@@ -50,6 +52,9 @@ lab: venv
 # Needs no network and no Python: unpack it, on a USB stick if need be, and open index.html.
 classroom: book
 	@$(BIN)/python -c "import shutil; print(shutil.make_archive('_build/weight-decay-classroom', 'zip', '_build/html'))"
+
+present: venv
+	$(BIN)/voila --Voila.config_file_paths=present
 
 test: venv
 	@$(BIN)/python tests/browser/chromium.py
@@ -73,6 +78,9 @@ browser: classroom
 
 bench: book
 	$(BIN)/python tests/bench.py
+
+bench-kernels: venv
+	$(BIN)/python tests/bench_kernels.py
 
 notebooks: venv
 	TQDM_DISABLE=1 $(BIN)/python tests/notebooks.py book/*.ipynb

@@ -1,4 +1,4 @@
-"""What the browser tests talk to, each as a context manager: the browser, the built site, and JupyterLab."""
+"""What the browser tests talk to, each as a context manager: the browser, the built site, JupyterLab, and Voilà."""
 
 import functools
 import json
@@ -67,6 +67,43 @@ class _QuietHandler(SimpleHTTPRequestHandler):
 
 
 @contextmanager
+def _start_jupyter(home, *command):
+    """Run a Jupyter program with settings of its own, to train on the CPU; gives its process."""
+    places = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
+    places += ("JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR")
+    environment = os.environ | {place: str(home / place) for place in places} | {"WEIGHTDECAY_DEVICE": "cpu"}
+    with (
+        open(home / "log", "w") as log,
+        subprocess.Popen(
+            [sys.executable, "-m", *command], cwd=ROOT, env=environment, stdout=log, stderr=log
+        ) as process,
+    ):
+        try:
+            yield process
+        finally:
+            process.terminate()  # the server ends its kernels first
+
+
+def _wait_for(found, process, home):
+    """What `found` gives once it gives something, while the server starts."""
+    deadline = time.monotonic() + 60
+    while not (answer := found()):
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError("The server did not start:\n" + (home / "log").read_text())
+        time.sleep(0.05)
+    return answer
+
+
+@contextmanager
+def start_voila(folder):
+    """Start Voilà as `make present` does, over the notebooks in a folder; gives its address and its process."""
+    options = ["--Voila.config_file_paths=present", f"--Voila.root_dir={folder}", "--no-browser"]
+    with tempfile.TemporaryDirectory() as home, _start_jupyter(Path(home), "voila", *options) as process:
+        said = _wait_for(lambda: re.search(r"http://\S+", (Path(home) / "log").read_text()), process, Path(home))
+        yield said[0], process
+
+
+@contextmanager
 def start_lab(*disabled):
     """Start JupyterLab over a copy of the chapters, with settings of its own, to train on the CPU; gives a `Lab`.
 
@@ -75,8 +112,6 @@ def start_lab(*disabled):
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         shutil.copytree(ROOT / "book", home / "book")
-        places = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
-        places += ("JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR")
         # News and the list of extensions would come from the network.
         page_config = home / "JUPYTER_CONFIG_DIR" / "labconfig" / "page_config.json"
         page_config.parent.mkdir(parents=True)
@@ -84,17 +119,8 @@ def start_lab(*disabled):
         page_config.write_text(json.dumps({"disabledExtensions": without}))
         options = ["--no-browser", "--allow-root", "--ip=127.0.0.1", "--port=0", "--LabApp.extension_manager=readonly"]
         options += [f"--ServerApp.root_dir={home / 'book'}", f"--IdentityProvider.token={Lab.token}"]
-        environment = os.environ | {place: str(home / place) for place in places} | {"WEIGHTDECAY_DEVICE": "cpu"}
-        with (
-            open(home / "log", "w") as log,
-            subprocess.Popen(
-                [sys.executable, "-m", "jupyterlab", *options], env=environment, stdout=log, stderr=log
-            ) as process,
-        ):
-            try:
-                yield Lab(process, home)
-            finally:
-                process.terminate()  # the server ends its kernels first
+        with _start_jupyter(home, "jupyterlab", *options) as process:
+            yield Lab(process, home)
 
 
 class Lab:
@@ -103,15 +129,13 @@ class Lab:
     token = "book"
 
     def __init__(self, process, home):
+        self.pid = process.pid
         self.folder = home / "book"
         self.runtime = home / "JUPYTER_RUNTIME_DIR"
         info = self.runtime / f"jpserver-{process.pid}.json"
-        deadline = time.monotonic() + 60
-        while not (info.exists() and info.read_text().endswith("}")):  # half written, it is no JSON yet
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError("JupyterLab did not start:\n" + (home / "log").read_text())
-            time.sleep(0.05)
-        self.url = json.loads(info.read_text())["url"]
+        # Half written, it is no JSON yet.
+        said = _wait_for(lambda: info.exists() and info.read_text().endswith("}") and info.read_text(), process, home)
+        self.url = json.loads(said)["url"]
 
     def run(self, page, notebook):
         """Open a notebook in the page and run all its cells."""
