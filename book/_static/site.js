@@ -22,3 +22,6 @@
   if (document.readyState === "complete") soon();
   else window.addEventListener("load", soon);
 })();
+
+// The old role of a reference, which is no list item by today's rules: its list would count as empty.
+document.querySelectorAll(".citation-list > [role=doc-biblioentry]").forEach((one) => { one.role = "listitem"; });
