@@ -5,11 +5,12 @@ BIN := .venv/bin
 MXNET := mxnet==1.9.1
 LIBRARY := $(wildcard src/weightdecay/*.py src/weightdecay/*.js src/weightdecay/*.css)
 .NOTPARALLEL:
-.PHONY: help venv book serve lab test lint unit nbval browser bench notebooks recompute lock clean
+.PHONY: help venv book serve pdf lab test lint unit nbval browser bench notebooks recompute lock clean
 
 help:
 	@echo "make book      build the site into _build/html"
 	@echo "make serve     build it, then serve it on http://127.0.0.1:$(PORT)"
+	@echo "make pdf       print it into _build/weight-decay.pdf (needs a Chromium)"
 	@echo "make lab       open the chapters in JupyterLab, where the sliders retrain"
 	@echo "make test      lint, unit tests, every notebook, browser tests (needs a Chromium)"
 	@echo "make bench     time retraining, sweeping and drawing"
@@ -39,6 +40,9 @@ book: venv _build/.executed-with
 
 serve: book
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html $(PORT)
+
+pdf: book
+	$(BIN)/python tests/browser/pdf.py
 
 lab: venv
 	$(BIN)/jupyter lab book
