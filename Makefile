@@ -7,11 +7,12 @@ MXNET := mxnet==1.9.1
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4
 LIBRARY := $(wildcard src/weightdecay/*.py src/weightdecay/*.js src/weightdecay/*.css)
 .NOTPARALLEL:
-.PHONY: help venv book serve lab classroom test lint unit nbval browser bench notebooks recompute lock clean test-colab present bench-kernels
+.PHONY: help venv book serve lab classroom test lint unit nbval browser bench notebooks recompute lock clean test-colab present bench-kernels pdf
 
 help:
 	@echo "make book      build the site into _build/html"
 	@echo "make serve     build it, then serve it on http://127.0.0.1:$(PORT)"
+	@echo "make pdf       print it into _build/weight-decay.pdf (needs a Chromium)"
 	@echo "make lab       open the chapters in JupyterLab, where the sliders retrain"
 	@echo "make classroom one zip of the site that opens from a USB stick, with no network"
 	@echo "make present   show the demos without code, retraining, on http://127.0.0.1:8866"
@@ -45,6 +46,9 @@ book: venv _build/.executed-with
 
 serve: book
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html $(PORT)
+
+pdf: book
+	$(BIN)/python tests/browser/pdf.py
 
 lab: venv
 	$(BIN)/jupyter lab book

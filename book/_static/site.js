@@ -22,3 +22,22 @@
   if (document.readyState === "complete") soon();
   else window.addEventListener("load", soon);
 })();
+
+// The old role of a reference, which is no list item by today's rules: its list would count as empty.
+document.querySelectorAll(".citation-list > [role=doc-biblioentry]").forEach((one) => { one.role = "listitem"; });
+
+// On paper nobody can unfold anything, and ink is dark: print all that is folded away, in the light theme.
+(() => {
+  const html = document.documentElement;
+  let theme, unfolded = [];
+  window.addEventListener("beforeprint", () => {
+    theme = html.dataset.theme;
+    html.dataset.theme = "light";
+    unfolded = [...document.querySelectorAll("details:not([open])")];
+    unfolded.forEach((one) => { one.open = true; });
+  });
+  window.addEventListener("afterprint", () => {
+    html.dataset.theme = theme;
+    unfolded.forEach((one) => { one.open = false; });
+  });
+})();

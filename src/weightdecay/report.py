@@ -3,6 +3,7 @@
 import re
 import string
 
+from IPython import get_ipython
 from IPython.display import Markdown, display
 
 
@@ -12,7 +13,7 @@ def say(sentence: str, **values) -> None:
     `sentence` is a format string: ``say("The test loss falls {factor:.0f}-fold.", factor=x)``; a field may look
     into a value, as ``{end[test loss]:.3f}`` does, and is then named ``end_test_loss``. A page of the book quotes
     the number, to the same digits, as ``{glue:text}`chapter.ipynb::factor:s```. The output format is that of
-    MyST-NB's ``glue``, written here so that a notebook needs no Sphinx to run.
+    MyST-NB's ``glue``, written here so that a notebook needs no Sphinx to run. A plain script prints the sentence.
     """
     formatter, text, shown = string.Formatter(), "", {}
     for literal, field, spec, _ in formatter.parse(sentence):
@@ -22,6 +23,9 @@ def say(sentence: str, **values) -> None:
             number = format(value.item() if hasattr(value, "item") else value, spec)
             shown[re.sub(r"\W+", "_", field).strip("_")] = number
             text += number
+    if get_ipython() is None:
+        print(text)
+        return
     display(Markdown(text))
     prefix = "application/papermill.record/"
     for name, number in shown.items():

@@ -53,6 +53,7 @@ def test_an_empty_data_set_is_refused():
 
 def test_a_sentence_is_shown_and_its_numbers_are_glued(monkeypatch):
     shown = []
+    monkeypatch.setattr("weightdecay.report.get_ipython", object)
     monkeypatch.setattr("weightdecay.report.display", lambda *args, **kwargs: shown.append((args, kwargs)))
     say("It falls {factor:.0f}-fold to {rest:.4f}.", factor=99.7, rest=0.01)
     assert shown[0][0][0].data == "It falls 100-fold to 0.0100."
@@ -61,3 +62,8 @@ def test_a_sentence_is_shown_and_its_numbers_are_glued(monkeypatch):
         "factor": {"application/papermill.record/text/plain": "'100'"},
         "rest": {"application/papermill.record/text/plain": "'0.0100'"},
     }
+
+
+def test_a_plain_script_prints_the_sentence(capsys):
+    say("It falls {factor:.0f}-fold.", factor=99.7)
+    assert capsys.readouterr().out == "It falls 100-fold.\n"

@@ -1,0 +1,39 @@
+"""What a chapter's page offers to take home."""
+
+import ast
+import os
+import subprocess
+import sys
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from bs4 import BeautifulSoup
+from servers import HTML, ROOT
+
+CHAPTERS = sorted(path.stem for path in (ROOT / "book").glob("*.ipynb"))
+
+
+def offered(name):
+    """The files behind a page's download menu, by their ending; links are relative, so they work from a disk too."""
+    page = HTML / "book" / f"{name}.html"
+    soup = BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
+    links = [urlsplit(link["href"]) for link in soup.select(".dropdown-download-buttons a")]
+    assert not [link for link in links if link.netloc]
+    paths = [(page.parent / unquote(link.path)).resolve() for link in links]
+    return {path.suffix: path for path in paths}
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_a_chapter_comes_as_notebook_and_as_script(name):
+    files = offered(name)
+    assert files[".ipynb"].read_bytes() == (ROOT / "book" / f"{name}.ipynb").read_bytes()
+    ast.parse(files[".py"].read_text(encoding="utf-8"))
+
+
+def test_the_script_of_a_chapter_runs(tmp_path):
+    environment = os.environ | {"MPLBACKEND": "Agg", "TQDM_DISABLE": "1"}
+    command = [sys.executable, "-W", "ignore", offered("l2-derivation")[".py"]]
+    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, encoding="utf-8")
+    assert ended.returncode == 0, ended.stderr
+    assert "λ" in ended.stdout  # the sentences of `say`
+    assert "IPython" not in ended.stdout
