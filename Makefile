@@ -7,7 +7,7 @@ MXNET := mxnet==1.9.1
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4
 LIBRARY := $(wildcard src/weightdecay/*.py src/weightdecay/*.js src/weightdecay/*.css)
 .NOTPARALLEL:
-.PHONY: help venv book serve lab classroom test lint unit nbval browser bench notebooks recompute lock clean test-colab present bench-kernels pdf
+.PHONY: help venv book serve pdf lab classroom present test lint unit nbval browser test-colab bench bench-kernels notebooks recompute lock clean
 
 help:
 	@echo "make book      build the site into _build/html"
