@@ -2,6 +2,8 @@
 // before the truth is drawn. chart.js draws; it stands below this text in the bundle.
 
 const PLAY_MS = 800;
+const HANDLE = ".noUi-handle, .ui-slider-handle"; // ipywidgets 7 draws its sliders with jQuery
+const SLIDER = ".noUi-target, .ui-slider";
 
 // The marks on the charts of one demo. `truth(panel, series)` gives a variable's curve at the sliders' position.
 const makeMarks = ({ spec, axis, panels, truth }) => {
@@ -81,7 +83,7 @@ const makeMarks = ({ spec, axis, panels, truth }) => {
 const classroom = (demo, view) => {
   const { spec, sliders, labels, at, go, root } = demo;
   const box = () => root.closest(".wd-demo");
-  const handles = () => [...box().querySelectorAll("[role=slider]")];
+  const handles = () => [...box().querySelectorAll(HANDLE)];
   const question = element("p", "wd-question", root, spec.question || spec.title);
   const note = element("p", "wd-note", root);
   note.setAttribute("role", "status");
@@ -224,8 +226,8 @@ const classroom = (demo, view) => {
     const { target, key } = event;
     if (!box() || !(full() || box().contains(target))) return;
     if (event.ctrlKey || event.altKey || event.metaKey || target.closest?.("input, textarea, [contenteditable=true]")) return;
-    const onSlider = target.getAttribute?.("role") === "slider";
-    if (onSlider) active = Math.max(0, handles().indexOf(target));
+    const onSlider = target.matches?.(HANDLE);
+    if (onSlider) active = handles().indexOf(target);
     const act = actions[key.toUpperCase()]?.[2];
     const by = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1 }[key];
     if (by) {
@@ -240,9 +242,10 @@ const classroom = (demo, view) => {
     event.stopImmediatePropagation(); // JupyterLab has uses of its own for letters
   };
   const grab = (event) => {
-    if (!box()?.contains(event.target) || !event.target.closest(".noUi-target")) return;
+    const slider = box()?.contains(event.target) && event.target.closest(SLIDER);
+    if (!slider) return;
     stopPlaying();
-    active = Math.max(0, [...box().querySelectorAll(".noUi-target")].indexOf(event.target.closest(".noUi-target")));
+    active = [...box().querySelectorAll(SLIDER)].indexOf(slider);
   };
   window.addEventListener("keydown", press, true);
   window.addEventListener("pointerdown", grab, true);
