@@ -4,7 +4,7 @@ COLAB_PYTHON ?= python3.13
 PORT ?= 8000
 BIN := .venv/bin
 MXNET := mxnet==1.9.1
-PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 LIBRARY := $(wildcard src/weightdecay/*.py src/weightdecay/*.js src/weightdecay/*.css)
 .NOTPARALLEL:
 .PHONY: help venv book serve pdf lab classroom present test lint unit nbval browser test-colab bench bench-kernels notebooks recompute lock clean
@@ -72,13 +72,13 @@ lint: venv
 	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
 
 unit: venv
-	$(PYTEST) --dist loadfile tests/unit
+	$(PYTEST) tests/unit
 
 nbval: venv
-	TQDM_DISABLE=1 $(PYTEST) --dist loadfile --nbval-lax --nbval-sanitize-with tests/nbval.cfg book
+	TQDM_DISABLE=1 $(PYTEST) --nbval-lax --nbval-sanitize-with tests/nbval.cfg book
 
 browser: classroom
-	$(PYTEST) --dist loadgroup tests/browser
+	$(PYTEST) tests/browser
 
 bench: book
 	$(BIN)/python tests/bench.py

@@ -70,9 +70,13 @@ async function render({ model, el }) {
         slider.set("index", position[i]);
         slider.save_changes();
       }),
-    // ipywidgets gives its slider no name, and as its value the position instead of the number.
+    // ipywidgets gives its slider no name, and as its value the position instead of the number; version 7 not even a role.
     nameSliders: () =>
-      root.closest(".wd-demo")?.querySelectorAll("[role=slider]").forEach((handle, i) => {
+      root.closest(".wd-demo")?.querySelectorAll(HANDLE).forEach((handle, i) => {
+        if (!handle.matches("[aria-valuemax]")) {
+          handle.setAttribute("role", "slider");
+          handle.setAttribute("aria-valuenow", at()[i]);
+        }
         handle.setAttribute("aria-label", sliders[i].get("description"));
         handle.setAttribute("aria-valuetext", labels[i][at()[i]]);
       }),

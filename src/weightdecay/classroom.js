@@ -113,13 +113,17 @@ const classroom = (demo, view) => {
     buttons[" "].textContent = "Stop";
   };
 
-  // Hidden, then revealed: from then on each mark says how far it is from what the sliders show.
+  // Hidden, then revealed: from then on each mark says how far it is from what the sliders show, wherever they are moved.
+  const judge = () => {
+    if (!demo.hidden && view.marks?.count()) note.textContent = view.marks.judge();
+  };
   const predict = () => {
     demo.hidden = !demo.hidden;
     if (demo.hidden) view.marks?.clear();
     buttons.H.textContent = demo.hidden ? "Reveal" : "Predict";
     const how = view.marks ? "Click on the chart to mark a prediction (by keyboard: arrows, then Enter)" : "Say what it will show";
-    note.textContent = demo.hidden ? `${how}, then reveal.` : (view.marks?.judge() ?? "");
+    note.textContent = demo.hidden ? `${how}, then reveal.` : "";
+    judge();
     view.draw();
   };
   const reset = () => {
@@ -247,6 +251,7 @@ const classroom = (demo, view) => {
     stopPlaying();
     active = [...box().querySelectorAll(SLIDER)].indexOf(slider);
   };
+  sliders.forEach((slider) => slider.on("change:index", judge));
   window.addEventListener("keydown", press, true);
   window.addEventListener("pointerdown", grab, true);
   window.addEventListener("hashchange", open);
@@ -260,6 +265,7 @@ const classroom = (demo, view) => {
     stop: () => {
       stopPlaying();
       first.disconnect();
+      sliders.forEach((slider) => slider.off("change:index", judge));
       window.removeEventListener("keydown", press, true);
       window.removeEventListener("pointerdown", grab, true);
       window.removeEventListener("hashchange", open);

@@ -185,6 +185,13 @@ def test_a_mark_is_measured_against_the_curve(visit, device, panel, across, up):
     assert value == float(f"{here[name]:.3g}")
     assert (np.log(off) if log else off) == pytest.approx(distance[name], abs=0.01 * max(1, marked))
     assert side == ("high" if marked > value else "low")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")  # from a chart the keys move the slider, now that nothing is hidden
+    curves, _ = truth(spec, panel, tuple(map(int, look(demo)["at"].split(","))))
+    shown = {f"{curve[list(x).index(epoch)]:.3g}" for curve in curves.values()}
+    moved = re.search(r" is (\S+), marked (\S+):", demo.locator(".wd-note").inner_text())
+    assert float(moved[1]) in {float(number) for number in shown}
+    assert float(moved[2]) == marked
     page.keyboard.press("h")
     page.keyboard.press("h")
     assert demo.locator(".wd-note").inner_text() == ""  # a new prediction starts without marks

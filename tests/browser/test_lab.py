@@ -8,7 +8,6 @@ import nbformat
 import pytest
 from playwright.sync_api import expect
 
-pytestmark = pytest.mark.xdist_group("lab")  # its chapter is run once
 WINDOW = {"viewport": {"width": 1280, "height": 900}}
 CHAPTER = "pytorch.ipynb"
 OWN_CELLS = [

@@ -8,7 +8,6 @@ from pdf import PAGES, TITLE, open_book, print_book
 from pypdf import PdfReader
 from servers import HTML, VIEW
 
-pytestmark = pytest.mark.xdist_group("print")  # the book is joined once
 PAPER = {"viewport": {"width": 680, "height": 960}}  # the width of A4 within its margins
 WIDE = """() => [...document.querySelectorAll("article :is(pre, table, img, mjx-math)")]
     .filter((one) => {

@@ -8,7 +8,6 @@ import pytest
 from playwright.sync_api import expect
 from servers import DESK, ROOT, start_voila
 
-pytestmark = pytest.mark.xdist_group("voila")  # its chapter is run once for each reader
 CHAPTER = "Weight decay in PyTorch"
 # Press a key on a slider and look before the browser can hear of the kernel's answer; then note each state.
 PRESS = """(demo, key) => {
