@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import nbformat
 from chromium import HOW_TO_GET_ONE, find_chromium
 from jupyter_client import BlockingKernelClient
 from playwright.sync_api import sync_playwright
@@ -92,6 +93,16 @@ def _wait_for(found, process, home):
             raise RuntimeError("The server did not start:\n" + (home / "log").read_text())
         time.sleep(0.05)
     return answer
+
+
+def copy_until_demo(name, folder, which):
+    """Copy a chapter into a folder as far as one of its demos (0: the first, -1: the last); gives the demos' sources."""
+    notebook = nbformat.read(ROOT / "book" / name, as_version=4)
+    demos = [i for i, cell in enumerate(notebook.cells) if re.search(r"^(live|frames)\(", cell.source, re.MULTILINE)]
+    sources = [notebook.cells[i].source for i in demos]
+    del notebook.cells[demos[which] + 1 :]
+    nbformat.write(notebook, folder / name)
+    return sources
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import zipfile
 import numpy as np
 import pytest
 from playwright.sync_api import expect
-from servers import DEMO, DESK, HTML, ROOT, ZIP
+from servers import DEMO, DESK, HTML, ROOT, ZIP, copy_until_demo
 from test_site import CHAPTER, HOME, PHONE, demos, each_page_with_demos, look, read_specs
 
 PROJECTOR = {"viewport": {"width": 1920, "height": 1080}}
@@ -81,7 +81,8 @@ def test_full_screen_and_every_key(visit, name, device):
         if "panels" in spec:
             assert set(demo.locator(".wd-value").all_inner_texts()) == {"?"}
             keys.press("ArrowLeft" if moved["at"] > start["at"] else "ArrowRight")
-            assert look(demo)["picture"] == hidden  # nothing of the curve shines through
+            if device is PROJECTOR:  # on a phone a longer sentence takes room from the chart
+                assert look(demo)["picture"] == hidden  # nothing of the curve shines through
         else:
             expect(demo.locator(".wd-frame")).to_be_hidden()
         keys.press("h")
@@ -100,30 +101,32 @@ def test_full_screen_and_every_key(visit, name, device):
 
 @pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "book").glob("*.ipynb")))
 def test_full_screen_and_every_key_with_a_kernel(lab, watched, name):
+    sources = copy_until_demo(name, lab.folder, -1)
     with watched(lab.url, **DESK) as page:
         lab.run(page, name)
         expect(page.locator("[data-mime-type='application/vnd.jupyter.error']")).to_have_count(0)
         keys, cells = page.keyboard, page.locator(".jp-Notebook .jp-CodeCell").count()
-        for demo in page.locator(".wd-demo").all():
+        for demo, source in zip(page.locator(".wd-demo").all(), sources, strict=True):
             demo.scroll_into_view_if_needed()
             demo.locator(DEMO).wait_for()
-            chart, lines = demo.locator(".wd"), demo.locator(".wd-legend").count() > 0
+            chart = demo.locator(".wd")
             start = chart.get_attribute("data-at")
             demo.locator(".noUi-handle").first.press("f")
             expect(demo).to_have_class(FULL)
             page.wait_for_function("document.fullscreenElement?.matches('.wd-full')")
             expect(demo.locator(".wd-question")).to_be_visible()
+            keys.press("Space")
+            expect(chart).not_to_have_attribute("data-at", start)
+            keys.press("Space")
+            keys.press("r")
+            expect(chart).to_have_attribute("data-at", start)
             keys.press("ArrowLeft" if not start.startswith("0") else "ArrowRight")
             expect(chart).not_to_have_attribute("data-at", start)
-            if lines:
-                # A demo that retrains does it in full screen too, as far as its first values.
-                expect(chart).to_have_attribute("data-state", re.compile("running|done|recorded"))
+            if "live(" in source:
+                if not re.search(r"live\(None|cuda", source):  # it retrains, with no GPU too
+                    expect(demo.locator(".wd-badge")).to_contain_text("live on")
                 keys.press("p")
                 expect(demo.locator(".wd-legend").first).to_contain_text("pinned")
-            moved = chart.get_attribute("data-at")
-            keys.press("Space")
-            expect(chart).not_to_have_attribute("data-at", moved, timeout=60_000)  # a value is trained first
-            keys.press("Space")
             keys.press("h")
             expect(demo.locator(".wd-summary")).to_contain_text("hidden until you reveal it")
             keys.press("h")

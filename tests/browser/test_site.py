@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 import pytest
 from playwright.sync_api import expect
-from servers import DESK, HTML, VIEW
+from servers import DEMO, DESK, HTML, VIEW
 
 STATE = re.compile(r'<script type="application/vnd\.jupyter\.widget-state\+json">(.*?)</script>', re.DOTALL)
 HOME, CHAPTER = "book/index.html", "book/pytorch.html"
@@ -69,13 +69,23 @@ def swipe(handle):
         devtools.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": touches})
 
 
+@pytest.fixture(scope="module", params=WITH_DEMOS or [CHAPTER])
+def opened(request, site, watched):
+    """A page by its name, opened once for all the tests that only look at it."""
+    with watched(site["http"], **DESK) as page:
+        page.goto(site["http"] + request.param)
+        expect(page.locator(DEMO)).to_have_count(len(VIEW.findall((HTML / request.param).read_text())))
+        yield request.param, page
+
+
 def test_home_page_and_chapter_have_demos():
     assert {HOME, CHAPTER} <= set(WITH_DEMOS)
 
 
 @each_page_with_demos
-@pytest.mark.parametrize("scheme", ["http", "file"])
-@pytest.mark.parametrize(("device", "pull"), [(DESK, drag), (PHONE, swipe)], ids=["desk", "phone"])
+@pytest.mark.parametrize(
+    ("scheme", "device", "pull"), [("http", DESK, drag), ("file", PHONE, swipe)], ids=["http-desk", "file-phone"]
+)
 def test_every_slider_moves_its_chart(visit, name, scheme, device, pull):
     page = visit(name, scheme, **device)
     for demo in demos(page):
@@ -114,9 +124,8 @@ def last_values(spec, at):
     return {name: float(values[last]) for name, values in curves}
 
 
-@each_page_with_demos
-def test_the_sentence_says_what_was_recorded_at_every_position(visit, name):
-    page = visit(name)
+def test_the_sentence_says_what_was_recorded_at_every_position(opened):
+    name, page = opened
     for demo, spec in zip(demos(page), read_specs(name), strict=True):
         for number, handle in enumerate(demo.locator(".noUi-handle").all()):
             handle.press("Home")
@@ -134,9 +143,8 @@ def test_the_sentence_says_what_was_recorded_at_every_position(visit, name):
                 handle.press("ArrowRight")
 
 
-@each_page_with_demos
-def test_charts_change_their_ink_with_the_theme(visit, name):
-    page = visit(name)
+def test_charts_change_their_ink_with_the_theme(opened):
+    _, page = opened
     canvas = page.locator(".wd canvas").first
     # The darkest of the pixels that are not see-through: text and curves.
     darkest = """(canvas) => {
@@ -182,9 +190,8 @@ def test_text_is_there_before_the_widgets(browser, site, name):
             request.abort()
 
 
-@each_page_with_demos
-def test_demos_have_names(visit, name):
-    page = visit(name)
+def test_demos_have_names(opened):
+    _, page = opened
     for chart in page.locator(".wd").all():
         expect(chart).to_have_attribute("aria-label", re.compile(r"\w"))
         for picture in chart.locator(".wd-canvas, .wd-frame").all():
@@ -192,9 +199,8 @@ def test_demos_have_names(visit, name):
             expect(picture).to_have_accessible_name(re.compile(r"\w"))
 
 
-@each_page_with_demos
-def test_arrow_keys_read_the_curves(visit, name):
-    page = visit(name)
+def test_arrow_keys_read_the_curves(opened):
+    _, page = opened
     for canvas in page.locator(".wd-canvas").all():
         chart = canvas.locator("xpath=ancestor::*[@role='group']")
         canvas.focus()
@@ -275,9 +281,8 @@ def test_links_within_the_site_lead_somewhere(site):
     assert not broken
 
 
-@each_page_with_demos
-def test_sliders_have_a_name_and_say_the_value_they_stand_at(visit, name):
-    page = visit(name)
+def test_sliders_have_a_name_and_say_the_value_they_stand_at(opened):
+    _, page = opened
     for demo in page.locator(".wd-demo").all():
         handle = demo.get_by_role("slider").first
         handle.press("Home")

@@ -2,11 +2,10 @@
 
 import json
 
-import nbformat
 import psutil
 import pytest
 from playwright.sync_api import expect
-from servers import DESK, ROOT, start_voila
+from servers import DESK, copy_until_demo, start_voila
 
 CHAPTER = "Weight decay in PyTorch"
 # Press a key on a slider and look before the browser can hear of the kernel's answer; then note each state.
@@ -23,10 +22,7 @@ PRESS = """(demo, key) => {
 def voila(tmp_path_factory):
     """The address and the process of a server whose chapter ends with its first demo, after which kernels rest."""
     folder = tmp_path_factory.mktemp("book")
-    notebook = nbformat.read(ROOT / "book" / "pytorch.ipynb", as_version=4)
-    first = next(i for i, cell in enumerate(notebook.cells) if "\nlive(" in cell.source)
-    del notebook.cells[first + 1 :]
-    nbformat.write(notebook, folder / "pytorch.ipynb")
+    copy_until_demo("pytorch.ipynb", folder, 0)
     with start_voila(folder) as (address, process):
         yield address, psutil.Process(process.pid)
 
