@@ -96,7 +96,7 @@ def _wait_for(found, process, home):
 
 
 def copy_until_demo(name, folder, which):
-    """Copy a chapter into a folder as far as one of its demos (0: the first, -1: the last); gives the demos' sources."""
+    """Copy a chapter into a folder as far as one of its demos (0: first, -1: last); gives all demos' sources."""
     notebook = nbformat.read(ROOT / "book" / name, as_version=4)
     demos = [i for i, cell in enumerate(notebook.cells) if re.search(r"^(live|frames)\(", cell.source, re.MULTILINE)]
     sources = [notebook.cells[i].source for i in demos]
