@@ -4,7 +4,9 @@ COLAB_PYTHON ?= python3.13
 PORT ?= 8000
 BIN := .venv/bin
 MXNET := mxnet==1.9.1
-PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+# Chapters and tests run in as many processes as there are cores, where more threads in each only get in the way.
+BUSY := OMP_NUM_THREADS=1 TQDM_DISABLE=1
+PYTEST := $(BUSY) $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 LIBRARY := $(wildcard src/weightdecay/*.py src/weightdecay/*.js src/weightdecay/*.css)
 .NOTPARALLEL:
 .PHONY: help venv book serve pdf lab classroom present test lint unit nbval browser test-colab bench bench-kernels notebooks recompute lock clean
@@ -42,7 +44,7 @@ _build/.executed-with: $(LIBRARY) constraints.txt book/hub.json
 	@rm -rf _build/.jupyter_cache _build/.doctrees && mkdir -p _build && touch $@
 
 book: venv _build/.executed-with
-	TQDM_DISABLE=1 $(BIN)/jupyter-book build --warningiserror --keep-going .
+	$(BUSY) $(BIN)/jupyter-book build --warningiserror --keep-going .
 
 serve: book
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html $(PORT)
@@ -75,7 +77,7 @@ unit: venv
 	$(PYTEST) tests/unit
 
 nbval: venv
-	TQDM_DISABLE=1 $(PYTEST) --nbval-lax --nbval-sanitize-with tests/nbval.cfg book
+	$(PYTEST) --nbval-lax --nbval-sanitize-with tests/nbval.cfg book
 
 browser: classroom
 	$(PYTEST) tests/browser
