@@ -314,10 +314,13 @@ const lines = (demo) => {
   };
 
   let ink = null; // the colour of the page's text, once the chart is on the page
+  let veiled = false; // whether the last drawing hid the curves
   const draw = () => {
     if (!ink) return;
     const run = liveRun();
-    if (run?.state === "running" && calm.matches) return;
+    const toggled = veiled !== demo.hidden;
+    veiled = demo.hidden;
+    if (run?.state === "running" && calm.matches && !toggled) return;
     badge.textContent = run ? `live on ${run.device}` : "recorded";
     badge.classList.toggle("wd-live", Boolean(run));
     root.dataset.state = run ? run.state : "recorded";
@@ -328,7 +331,7 @@ const lines = (demo) => {
       panel.plot.setData(tables(panel, run));
       read(panel, run);
     }
-    if (run?.state !== "running") summary.textContent = describe();
+    if (toggled || run?.state !== "running") summary.textContent = describe();
   };
   const rebuild = () => {
     ink = getComputedStyle(root).color;

@@ -158,12 +158,21 @@ class Lab:
         page.locator(".wd-demo, .wd-form").first.wait_for(state="attached", timeout=300_000)
         page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for(timeout=300_000)
 
+    def session(self, notebook):
+        """What the server says about the session of an opened notebook."""
+        with urllib.request.urlopen(f"{self.url}api/sessions?token={self.token}") as answer:
+            return next(session for session in json.load(answer) if session["path"] == notebook)
+
+    def end(self, notebook):
+        """End the kernel of an opened notebook, which may still be training for a slider that was moved."""
+        address = f"{self.url}api/sessions/{self.session(notebook)['id']}?token={self.token}"
+        urllib.request.urlopen(urllib.request.Request(address, method="DELETE")).close()
+
     @contextmanager
     def kernel(self, notebook):
         """A client of the kernel that an opened notebook has."""
-        with urllib.request.urlopen(f"{self.url}api/sessions?token={self.token}") as answer:
-            ids = {session["path"]: session["kernel"]["id"] for session in json.load(answer)}
-        client = BlockingKernelClient(connection_file=str(self.runtime / f"kernel-{ids[notebook]}.json"))
+        kernel = self.session(notebook)["kernel"]["id"]
+        client = BlockingKernelClient(connection_file=str(self.runtime / f"kernel-{kernel}.json"))
         client.load_connection_file()
         client.start_channels()
         try:

@@ -128,8 +128,10 @@ def test_full_screen_and_every_key_with_a_kernel(lab, watched, name):
                 keys.press("p")
                 expect(demo.locator(".wd-legend").first).to_contain_text("pinned")
             keys.press("h")
+            # While a model is being trained too.
             expect(demo.locator(".wd-summary")).to_contain_text("hidden until you reveal it")
             keys.press("h")
+            expect(demo.locator(".wd-summary")).not_to_contain_text("hidden")
             keys.press("?")
             expect(demo.locator(".wd-keys kbd").first).to_be_visible()
             keys.press("?")
@@ -140,6 +142,7 @@ def test_full_screen_and_every_key_with_a_kernel(lab, watched, name):
             expect(demo.locator(".wd-message:not(:empty)")).to_have_count(0)
         # JupyterLab has commands of its own on these letters.
         assert page.locator(".jp-Notebook .jp-CodeCell").count() == cells
+    lab.end(name)
 
 
 def truth(spec, panel, at):
@@ -259,6 +262,7 @@ def test_a_link_opens_what_it_was_made_from(visit, name, scheme):
     made = look(demo)
     other = visit(name, scheme)
     # As a reader does, who has the address and no page yet.
+    other.wait_for_load_state("networkidle")
     other.goto("about:blank")
     other.goto(page.url)
     expect(other.locator(".wd[data-at]")).to_have_count(len(demos(page)))

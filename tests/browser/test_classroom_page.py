@@ -70,6 +70,7 @@ def test_links_of_the_lesson_open_demos_as_they_say(visit, site):
     prepared = [one for one in demo_links(CLASSROOM) if "at" in one[2]]
     assert prepared
     for link, name, state in prepared:
+        page.wait_for_load_state("networkidle")
         page.goto("about:blank")  # so that a second demo of a page is opened by a new visit too
         page.goto(f"{site['http']}book/{link}")
         opened = demos_by_title(page, name)[state["demo"][0]]
