@@ -108,7 +108,10 @@ const pictures = (demo) => {
   return {
     draw,
     rebuild: draw,
-    reset: () => demo.go(start),
+    reset: () => {
+      demo.go(start);
+      draw(); // a picture that was hidden is shown again, even where no slider has moved
+    },
     stop: () => {
       sliders.forEach((slider) => slider.off("change:index", draw));
       urls.forEach((url) => URL.revokeObjectURL(url));

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import expect
-from servers import DEMO, DESK, HTML, VIEW, ZIP, open_browser, serve_site, start_lab
+from servers import DESK, ZIP, open_browser, open_page, serve_site, start_lab
 
 expect.set_options(timeout=15_000)  # a slow machine is no error
 
@@ -74,8 +74,7 @@ def visit(site, watched):
 
         def visit(name, scheme="http", **options):
             page = pages.enter_context(watched(site[scheme], offline=scheme == "file", **(DESK | options)))
-            page.goto(site[scheme] + name)
-            expect(page.locator(DEMO)).to_have_count(len(VIEW.findall((HTML / name).read_text())))
+            open_page(page, site[scheme], name)
             return page
 
         yield visit

@@ -18,7 +18,7 @@ from pathlib import Path
 import nbformat
 from chromium import HOW_TO_GET_ONE, find_chromium
 from jupyter_client import BlockingKernelClient
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 ROOT = Path(__file__).parents[2]
 HTML = ROOT / "_build" / "html"
@@ -93,6 +93,12 @@ def _wait_for(found, process, home):
             raise RuntimeError("The server did not start:\n" + (home / "log").read_text())
         time.sleep(0.05)
     return answer
+
+
+def open_page(page, address, name):
+    """Go to a page of the site and wait until its demos are drawn."""
+    page.goto(address + name)
+    expect(page.locator(DEMO)).to_have_count(len(VIEW.findall((HTML / name).read_text())))
 
 
 def copy_until_demo(name, folder, which):

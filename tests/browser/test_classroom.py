@@ -92,6 +92,11 @@ def test_full_screen_and_every_key(visit, name, device):
         assert "full=1" in page.url
         keys.press("r")
         expect(chart).to_have_attribute("data-at", start["at"])
+        if "frames" in spec:  # from where it starts, so that no slider moves
+            keys.press("h")
+            expect(demo.locator(".wd-frame")).to_be_hidden()
+            keys.press("r")
+            expect(demo.locator(".wd-frame")).to_be_visible()
         expect(demo.locator(".wd-bar")).not_to_contain_text("Reveal")
         keys.press("f")
         expect(demo).not_to_have_class(FULL)

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 import pytest
 from playwright.sync_api import expect
-from servers import DEMO, DESK, HTML, VIEW
+from servers import DESK, HTML, VIEW, open_page
 
 STATE = re.compile(r'<script type="application/vnd\.jupyter\.widget-state\+json">(.*?)</script>', re.DOTALL)
 HOME, CHAPTER = "book/index.html", "book/pytorch.html"
@@ -73,8 +73,7 @@ def swipe(handle):
 def opened(request, site, watched):
     """A page by its name, opened once for all the tests that only look at it."""
     with watched(site["http"], **DESK) as page:
-        page.goto(site["http"] + request.param)
-        expect(page.locator(DEMO)).to_have_count(len(VIEW.findall((HTML / request.param).read_text())))
+        open_page(page, site["http"], request.param)
         yield request.param, page
 
 
