@@ -18,6 +18,11 @@ const round = (v) => {
   const size = Math.abs(v);
   return size !== 0 && (size < 1e-3 || size >= 1e5) ? v.toExponential(2) : String(Number(v.toPrecision(3)));
 };
+// Whether text of this colour is light, and so stands on a dark page.
+const onDark = (ink) => {
+  const [r, g, b] = ink.match(/[\d.]+/g).map(Number);
+  return 0.3 * r + 0.6 * g + 0.1 * b > 127;
+};
 const superscript = (n) => "10" + [...String(n)].map((c) => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(c)]).join("");
 const powerOfTen = (n) => (n >= -3 && n <= 4 ? String(Number((10 ** n).toPrecision(1))) : superscript(n));
 
@@ -60,6 +65,7 @@ async function render({ model, el }) {
   root.setAttribute("aria-label", spec.title || "Curves under the sliders");
   const demo = {
     model, spec, sliders, labels, at, root,
+    start: at(),
     bar: element("div", "wd-bar", root),
     hidden: false, // while a class makes its prediction
     flat: (position = at()) => position.reduce((sum, index, i) => sum * spec.shape[i] + index, 0),
@@ -91,7 +97,6 @@ async function render({ model, el }) {
 
 const pictures = (demo) => {
   const { spec, sliders, at, root, flat } = demo;
-  const start = at();
   const picture = element("img", "wd-frame", root);
   const caption = element("p", "wd-summary", root);
   caption.setAttribute("aria-live", "polite");
@@ -109,7 +114,7 @@ const pictures = (demo) => {
     draw,
     rebuild: draw,
     reset: () => {
-      demo.go(start);
+      demo.go(demo.start);
       draw(); // a picture that was hidden is shown again, even where no slider has moved
     },
     stop: () => {
@@ -121,7 +126,6 @@ const pictures = (demo) => {
 
 const lines = (demo) => {
   const { model, spec, sliders, at, root, flat, where } = demo;
-  const start = at();
   const calm = window.matchMedia("(prefers-reduced-motion: reduce)");
   const badge = element("span", "wd-badge", demo.bar, "recorded");
   const message = element("p", "wd-message", root);
@@ -182,17 +186,12 @@ const lines = (demo) => {
     return data;
   };
 
-  const isDark = () => {
-    const [r, g, b] = ink.match(/[\d.]+/g).map(Number);
-    return 0.3 * r + 0.6 * g + 0.1 * b > 127; // light ink: a dark page
-  };
-
   const build = (panel, number) => {
     if (panel.plot) panel.plot.destroy();
     panel.box ??= element("div", "wd-panel", area);
     panel.box.replaceChildren();
-    const grid = isDark() ? "rgba(255,255,255,.14)" : "rgba(0,0,0,.1)";
-    const colours = isDark() ? DARK : LIGHT;
+    const grid = onDark(ink) ? "rgba(255,255,255,.14)" : "rgba(0,0,0,.1)";
+    const colours = onDark(ink) ? DARK : LIGHT;
     const offset = panels.slice(0, number).reduce((sum, one) => sum + one.series.length, 0);
     const legend = element("div", "wd-legend", panel.box);
     const size = Math.max(12, Math.floor(0.85 * parseFloat(getComputedStyle(panel.box).fontSize))); // large on a projector
@@ -276,7 +275,7 @@ const lines = (demo) => {
         marks.add(number, panel.plot.cursor.idx ?? width - 1);
       } else return;
       event.preventDefault();
-      panel.plot.redraw();
+      if (demo.hidden) panel.plot.redraw();
     });
     canvas.addEventListener("focusout", () => demo.hidden && panel.plot.redraw());
     const click = (event) => {
@@ -354,7 +353,7 @@ const lines = (demo) => {
     pins = [];
     quiet = true;
     rebuild(); // before the sliders move: a plot must not be replaced while a drawing of it is due
-    demo.go(start);
+    demo.go(demo.start);
     quiet = true;
     draw();
   };

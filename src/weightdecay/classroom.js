@@ -182,9 +182,9 @@ const classroom = (demo, view) => {
 
   const toggleFull = ({ screen = true } = {}) => {
     const entering = !full();
-    const [r, g, b] = getComputedStyle(root).color.match(/[\d.]+/g).map(Number);
+    const night = entering && onDark(getComputedStyle(root).color);
     box().classList.toggle("wd-full", entering);
-    box().classList.toggle("wd-night", entering && r + g + b > 382); // light text: a dark page
+    box().classList.toggle("wd-night", night);
     // The question comes first, above the sliders.
     (entering ? box() : root).prepend(question);
     buttons.F.textContent = entering ? "Leave" : "Full screen";
