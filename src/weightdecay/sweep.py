@@ -10,6 +10,7 @@ import pathlib
 import platform
 import time
 import warnings
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 
 import joblib
@@ -32,8 +33,9 @@ def sweep(train, *, dim="step", broadcast=False, n_jobs=None, store=None, units=
 
     `train(**point)` is a generator that yields ``(step, {"train loss": 0.1, "w norm": 3.0, ...})``.
     A keyword with several values is swept (several of them make a product grid); one with a single value
-    is handed to every run. The dataset's dimensions are the swept names, then `dim`, the name of what
-    `train` counts; its variables are what `train` yields.
+    is handed to every run. Values may be numbers, booleans, strings or None. The dataset's dimensions are the swept
+    names, then `dim`, the name of what `train` counts; its variables are what `train` yields. What a run does not
+    yield at a step, or yields as None, is NaN there: a metric may come at some steps only.
 
     broadcast: `train` takes the whole grid at once, or, where this is a number, so many points at a time. It gets
         each swept parameter as an array of shape (K, 1), one row a grid point, and yields arrays of K numbers.
@@ -46,18 +48,17 @@ def sweep(train, *, dim="step", broadcast=False, n_jobs=None, store=None, units=
     A run that diverges is NaN from that step on; the coordinate ``diverged`` says when and why, and a
     DivergenceWarning repeats it. After Ctrl-C the finished runs are returned, the others are NaN, and the
     attribute ``interrupted`` counts them. Raises ValueError for a λ or learning rate that is negative, NaN
-    or infinite; an exception in `train` is raised with a note naming the point.
+    or infinite, and where no run yields anything; an exception in `train` is raised with a note naming the point.
     """
-    swept = {name: np.asarray(values) for name, values in grid.items() if np.ndim(values) == 1}
+    coordinates = {name: _coordinate(name, values) for name, values in grid.items() if np.ndim(values) == 1}
+    swept = {name: values_of(coordinate) for name, coordinate in coordinates.items()}
     fixed = {name: value for name, value in grid.items() if name not in swept}
-    if not swept or not all(values.size for values in swept.values()):
+    if not swept or not all(swept.values()):
         raise ValueError("Nothing to sweep: give at least one parameter a list of values, such as lambd=[0, 0.1, 1].")
     for name, values in (swept | {name: [value] for name, value in fixed.items()}).items():
         for value in values:
             check_parameter(name, value)
-    points = [
-        dict(zip(swept, point, strict=True)) for point in itertools.product(*(v.tolist() for v in swept.values()))
-    ]
+    points = [dict(zip(swept, point, strict=True)) for point in itertools.product(*swept.values())]
 
     program = getattr(train, "__qualname__", None) or getattr(train, "func", train).__qualname__
     start = time.perf_counter()
@@ -80,10 +81,16 @@ def sweep(train, *, dim="step", broadcast=False, n_jobs=None, store=None, units=
     except KeyboardInterrupt:
         warnings.warn(f"Interrupted: {len(done)} of {len(jobs)} runs are kept, the others are NaN.", stacklevel=2)
 
-    curves = _to_dataset(done, swept, dim)
-    for index in zip(*np.nonzero(curves["diverged"].values), strict=True):
-        point = ", ".join(f"{name}={values[i]:g}" for (name, values), i in zip(swept.items(), index, strict=True))
-        warnings.warn(f"{point} {curves['diverged'].values[index]}", DivergenceWarning, stacklevel=2)
+    silent = [row for rows, yielded, _ in done if not yielded for row in rows]
+    if len(silent) == len(points):
+        raise ValueError('train yields nothing: it has to yield (step, {"train loss": ...}) at least once.')
+    curves = _to_dataset(done, coordinates, dim)
+    diverged = curves["diverged"].values.ravel()
+    for point, sentence in zip(points, diverged, strict=True):
+        if sentence:
+            warnings.warn(f"{_name(point)} {sentence}", DivergenceWarning, stacklevel=2)
+    for row in silent:
+        warnings.warn(f"{_name(points[row])} yields nothing, so its row is NaN.", stacklevel=2)
     for name in curves.variables:
         curves[name].attrs["units"] = (units or {}).get(name, "1")
         if name in SYMBOLS:
@@ -144,15 +151,32 @@ def check_parameter(name, value) -> None:
         raise ValueError(f"{symbol} must not be negative, but it is {value:g}: {NOT_NEGATIVE[name]}.")
 
 
+def values_of(coordinate: xr.DataArray) -> list:
+    """The values of a swept parameter as `train` gets them: in a coordinate, None and mixed values are text."""
+    values = coordinate.values.tolist()
+    original = {str(value): value for value in json.loads(coordinate.attrs.get("values", "[]"))}
+    return [original.get(value, value) for value in values] if original else values
+
+
+def text_of(value, digits=6) -> str:
+    """A parameter's value as the reader sees it, a number that is not whole with so many digits."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return str(value)
+    whole = value == int(value) if math.isfinite(value) else False
+    return str(int(value)) if whole and abs(value) < 1e6 else f"{value:.{digits}g}"
+
+
 def follow(train, parameters, size=1, dim="step"):
     """Yield (step, {name: array of `size` numbers}, {row: sentence}) as training goes.
 
-    A row that diverged is NaN from that step on, and its sentence says what happened; once every row has
-    diverged the training is ended. Raises ValueError where a yielded value does not hold `size` numbers.
+    What is yielded as None is left out. A row that diverged is NaN from that step on, and its sentence says what
+    happened; once every row has diverged the training is ended. Raises ValueError where `train` yields something
+    else than a step with a dict, or a value does not hold `size` numbers.
     """
     diverged = {}
-    for step, yielded in train(**parameters):
-        values = {name: _as_row(name, value, size) for name, value in yielded.items()}
+    for pair in train(**parameters):
+        step, yielded = _as_pair(pair, dim)
+        values = {name: _as_row(name, value, size) for name, value in yielded.items() if value is not None}
         for name, row in values.items():
             for i in np.flatnonzero(~np.isfinite(row)):
                 diverged.setdefault(int(i), f"diverged: at {dim} {step} the {name} is {row[i]:g}; lower η or λ.")
@@ -161,6 +185,16 @@ def follow(train, parameters, size=1, dim="step"):
         yield step, values, diverged
         if len(diverged) == size:
             return
+
+
+def _as_pair(pair, dim) -> tuple:
+    """What `train` yielded as (step, dict)."""
+    if not (isinstance(pair, (tuple, list)) and len(pair) == 2 and isinstance(pair[1], Mapping)):
+        raise ValueError(f'train has to yield ({dim}, {{"train loss": ...}}), but it yields {pair!r:.80}.')
+    step = pair[0].item() if hasattr(pair[0], "item") else pair[0]
+    if not isinstance(step, numbers.Real) or not math.isfinite(step):
+        raise ValueError(f"train yields the {dim} {step!r}, which is no finite number.")
+    return step, pair[1]
 
 
 def _as_row(name, value, size) -> np.ndarray:
@@ -173,23 +207,21 @@ def _as_row(name, value, size) -> np.ndarray:
 
 
 def _train_rows(once, train, text, parameters, rows, dim):
-    """Return (rows, steps, series, sentences) of one call of `train`; runs in a worker process."""
+    """Return (rows, what was yielded, sentences) of one call of `train`; runs in a worker process."""
     return rows, *once(train, text, parameters, len(rows), dim)
 
 
 def _train_once(train, text, parameters, size, dim):
-    """Return (steps, {name: list of arrays}, diverged); `text` is there for the store, which knows a run by it."""
-    steps, series, sentences = [], {}, {}
+    """Return ([(step, {name: array})], diverged); `text` is there for the store, which knows a run by it."""
+    yielded, sentences = [], {}
     try:
         for step, values, diverged in follow(train, parameters, size, dim):
             sentences = diverged
-            steps.append(step)
-            for name, row in values.items():
-                series.setdefault(name, []).append(row)
+            yielded.append((step, values))
     except Exception as error:
         error.add_note(f"while training with {parameters}")
         raise
-    return steps, series, sentences
+    return yielded, sentences
 
 
 def _text(train) -> str:
@@ -204,22 +236,45 @@ def _text(train) -> str:
         raise ValueError("A store needs the text of train: define it in a notebook or a file.") from error
 
 
-def _to_dataset(done, swept, dim) -> xr.Dataset:
+def _coordinate(name, values) -> xr.DataArray:
+    """A swept parameter as a coordinate that any file can hold: None and mixed values as text, see `values_of`."""
+    array, attrs = np.asarray(values), {}
+    if array.dtype.kind not in "biuf":
+        given = array.tolist() if isinstance(values, np.ndarray) else list(values)
+        for value in given:
+            if not isinstance(value, (str, bool, numbers.Real, type(None))):
+                raise ValueError(
+                    f"{name} holds {value!r}, which no record can keep: sweep names, and look it up in train."
+                )
+        array = np.array([str(value) for value in given])
+        if len(set(array)) < len(array):
+            raise ValueError(f"{name} holds values that read the same: {', '.join(array)}.")
+        if not all(isinstance(value, str) for value in given):
+            attrs = {"values": json.dumps(given, default=lambda value: value.item())}
+    return xr.DataArray(array, dims=name, attrs=attrs)
+
+
+def _name(point) -> str:
+    return ", ".join(f"{name}={text_of(value)}" for name, value in point.items())
+
+
+def _to_dataset(done, coordinates, dim) -> xr.Dataset:
     """Lay the runs on one common axis of steps: NaN where a run has no value."""
-    shape = tuple(values.size for values in swept.values())
-    axis = np.unique([step for _, steps, _, _ in done for step in steps])
-    names = dict.fromkeys(name for _, _, series, _ in done for name in series)
-    data = {name: np.full((math.prod(shape), axis.size), np.nan) for name in names}
-    diverged = np.full(math.prod(shape), "", dtype=object)
-    for rows, steps, series, sentences in done:
-        at = np.searchsorted(axis, steps)
-        for name, values in series.items():
-            data[name][np.ix_(rows, at)] = np.transpose(values)
+    shape = tuple(coordinate.size for coordinate in coordinates.values())
+    axis = np.unique([step for _, yielded, _ in done for step, _ in yielded])
+    column = {step: i for i, step in enumerate(axis.tolist())}
+    data, diverged = {}, np.full(math.prod(shape), "", dtype=object)
+    for rows, yielded, sentences in done:
+        for step, values in yielded:
+            for name, row in values.items():
+                if name not in data:
+                    data[name] = np.full((math.prod(shape), axis.size), np.nan)
+                data[name][rows, column[step]] = row
         for i, sentence in sentences.items():
             diverged[rows[i]] = sentence
     return xr.Dataset(
-        {name: ((*swept, dim), values.reshape(*shape, axis.size)) for name, values in data.items()},
-        coords=swept | {dim: axis, "diverged": (tuple(swept), diverged.astype(str).reshape(shape))},
+        {name: ((*coordinates, dim), values.reshape(*shape, axis.size)) for name, values in data.items()},
+        coords=coordinates | {dim: axis, "diverged": (tuple(coordinates), diverged.astype(str).reshape(shape))},
     )
 
 

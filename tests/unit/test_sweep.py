@@ -15,7 +15,7 @@ import torch
 import xarray as xr
 
 from weightdecay import find_record, recorded, sweep
-from weightdecay.sweep import DivergenceWarning
+from weightdecay.sweep import DivergenceWarning, values_of
 
 
 def shrink(lambd, lr=0.1, steps=5):
@@ -241,3 +241,144 @@ def test_an_interrupted_sweep_leaves_no_record(tmp_path):
     with pytest.raises(RuntimeError, match=r"only 1 of 2 runs ended: run this again"):
         recorded(tmp_path / "a.nc", lambda: sweep(interrupt_at_two, lambd=[1, 2], n_jobs=1))
     assert not list(tmp_path.iterdir())
+
+
+def validate_at_last(lambd):
+    """The commonest training loop: the loss at each epoch, the accuracy now and then."""
+    for epoch in range(4):
+        yield epoch, {"train loss": 1 / (epoch + 1)} | ({"test accuracy": 0.9 - lambd} if epoch == 3 else {})
+
+
+def validate_every_second(lambd):
+    for epoch in range(6):
+        yield epoch, {"loss": lambd + epoch} | ({"accuracy": lambd * epoch} if epoch % 2 else {})
+
+
+def validate_all_every_second(lambd):
+    for epoch, values in validate_every_second(np.ravel(lambd)):
+        yield epoch, {name: torch.as_tensor(value) for name, value in values.items()}
+
+
+def test_what_is_not_yielded_is_nan_and_nothing_is_invented():
+    curves = sweep(validate_at_last, lambd=[0, 0.5])
+    np.testing.assert_array_equal(curves["test accuracy"], [[np.nan] * 3 + [0.9], [np.nan] * 3 + [0.4]])
+    assert curves["train loss"].notnull().all()
+
+
+@pytest.mark.parametrize("together", [False, True, 2])
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_metric_may_come_at_some_steps_only(tmp_path, together, stored):
+    train = validate_all_every_second if together else validate_every_second
+    for _ in range(1 + stored):  # the second time from the store
+        curves = sweep(train, lambd=[0, 1, 2], broadcast=together, store=tmp_path if stored else None)
+        expected = [[np.nan, n, np.nan, 3 * n, np.nan, 5 * n] for n in range(3)]
+        np.testing.assert_array_equal(curves["accuracy"], expected)
+        np.testing.assert_array_equal(curves["loss"], [[n + epoch for epoch in range(6)] for n in range(3)])
+
+
+def test_what_is_yielded_as_none_is_not_yielded():
+    curves = sweep(lambda lambd: iter([(1, {"a": None, "b": 1}), (2, {"a": 3, "b": None})]), lambd=[0])
+    np.testing.assert_array_equal(curves["a"], [[np.nan, 3]])
+    np.testing.assert_array_equal(curves["b"], [[1, np.nan]])
+    assert curves["diverged"].values.tolist() == [""]
+
+
+def test_two_yields_at_one_step_are_put_together():
+    curves = sweep(lambda lambd: iter([(1, {"a": 1}), (1, {"b": 2}), (2, {"a": 3})]), lambd=[0])
+    np.testing.assert_array_equal(curves["a"], [[1, 3]])
+    np.testing.assert_array_equal(curves["b"], [[2, np.nan]])
+
+
+def test_runs_may_yield_other_steps_and_other_names():
+    def train(lambd):
+        for step in range(lambd + 1, 8, lambd + 1):
+            yield step, {"loss": step, f"only at {lambd}": -step}
+
+    curves = sweep(train, lambd=[0, 1, 2])
+    assert curves.step.values.tolist() == [1, 2, 3, 4, 5, 6, 7]
+    for lambd in range(3):
+        own = [step if step % (lambd + 1) == 0 else np.nan for step in range(1, 8)]
+        np.testing.assert_array_equal(curves["loss"].sel(lambd=lambd), own)
+        np.testing.assert_array_equal(-curves[f"only at {lambd}"].sel(lambd=lambd), own)
+        assert curves[f"only at {lambd}"].drop_sel(lambd=lambd).isnull().all()
+
+
+def test_a_run_that_yields_nothing_is_nan_and_is_told():
+    with pytest.warns(UserWarning, match="lambd=2 yields nothing, so its row is NaN"):
+        curves = sweep(lambda lambd: iter([] if lambd == 2 else [(1, {"w": lambd})]), lambd=[1, 2])
+    np.testing.assert_array_equal(curves["w"], [[1], [np.nan]])
+    with pytest.raises(ValueError, match="train yields nothing: it has to yield"):
+        sweep(lambda lambd: iter([]), lambd=[1, 2])
+
+
+@pytest.mark.parametrize(
+    ("yielded", "sentence"),
+    [
+        ({"w": 1}, r"train has to yield \(step, \{.*\}\), but it yields \{'w': 1\}"),
+        ((1, 2.0), "but it yields \\(1, 2.0\\)"),
+        (("first", {"w": 1}), "train yields the step 'first', which is no finite number"),
+        ((math.nan, {"w": 1}), "train yields the step nan, which is no finite number"),
+    ],
+)
+def test_something_else_than_a_step_and_a_dict_is_refused(yielded, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        sweep(lambda lambd: iter([yielded]), lambd=[1])
+
+
+def test_divergence_holds_for_metrics_that_come_later():
+    def train(lambd):
+        yield from [(1, {"loss": 1}), (2, {"loss": math.inf}), (3, {"loss": 2, "accuracy": 0.5})]
+
+    with pytest.warns(DivergenceWarning, match="lambd=1 diverged: at step 2 the loss is inf"):
+        curves = sweep(train, lambd=[1])
+    np.testing.assert_array_equal(curves["loss"], [[1, np.nan]])
+
+
+def run_by_name(optimizer, lr, nesterov=False, eps=0):
+    """Strings, booleans and None as people sweep them; what train gets is what they gave."""
+    assert isinstance(optimizer, str)
+    assert isinstance(nesterov, bool)
+    w = math.inf if lr == 2.0 and optimizer == "sgd" else len(optimizer) * lr + nesterov
+    yield 1, {"w": w, "eps given": eps is not None}
+
+
+def test_strings_can_be_swept_and_divergence_names_them():
+    with pytest.warns(DivergenceWarning, match="optimizer=sgd, lr=2 diverged"):
+        curves = sweep(run_by_name, optimizer=["sgd", "adam"], lr=[0.1, 2.0])
+    np.testing.assert_allclose(curves["w"].sel(step=1), [[0.3, np.nan], [0.4, 8.0]])
+    assert curves["w"].sel(optimizer="adam", lr=2.0, step=1) == 8
+
+
+def test_booleans_none_and_mixed_values_can_be_swept_and_recorded(tmp_path):
+    def make():
+        return sweep(run_by_name, optimizer=["sgd", "adam"], lr=[1], nesterov=[False, True], eps=[None, 1e-8, "auto"])
+
+    made, again = (recorded(tmp_path / "a.nc", make) for _ in "ab")
+    xr.testing.assert_identical(made, again)
+    assert again["w"].sel(optimizer="adam", nesterov=True).values.ravel().tolist() == [5, 5, 5]
+    assert again["eps given"].sel(eps="None").values.ravel().tolist() == [0] * 4
+    assert [values_of(again[name]) for name in ("optimizer", "lr", "nesterov", "eps")] == [
+        ["sgd", "adam"], [1], [False, True], [None, 1e-8, "auto"],
+    ]  # fmt: skip
+    assert values_of(again.isel(eps=[2, 0]).eps) == ["auto", None]
+
+
+def test_names_can_be_swept_at_once_and_from_a_store(tmp_path):
+    def train(optimizer):
+        yield 1, {"w": [len(name) for name in np.ravel(optimizer)]}
+
+    for _ in "ab":
+        curves = sweep(train, broadcast=True, optimizer=["sgd", "adam", "lion"], store=tmp_path)
+        assert curves["w"].values.ravel().tolist() == [3, 4, 4]
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ([math.sin, math.cos], "activation holds <built-in function sin>, which no record can keep: sweep names"),
+        ([None, "None"], "activation holds values that read the same: None, None"),
+    ],
+)
+def test_what_no_record_can_keep_is_refused_before_training(values, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        sweep(lambda activation: 1 / 0, activation=values)
