@@ -68,7 +68,15 @@ async function render({ model, el }) {
     start: at(),
     bar: element("div", "wd-bar", root),
     hidden: false, // while a class makes its prediction
-    flat: (position = at()) => position.reduce((sum, index, i) => sum * spec.shape[i] + index, 0),
+    // The place of what is recorded nearest to a position: a slider may stop between recorded values too.
+    flat: (position = at()) =>
+      position.reduce((sum, index, i) => sum * spec.shape[i] + (spec.between?.[i][index][0] ?? index), 0),
+    nearest: (position = at()) =>
+      sliders
+        .map((slider, i) => [slider.get("description"), spec.between?.[i][position[i]][1]])
+        .filter(([, label]) => label)
+        .map(([name, label]) => `${name} = ${label}`)
+        .join(", "),
     where: (position = at()) =>
       sliders.map((slider, i) => `${slider.get("description")} = ${labels[i][position[i]]}`).join(", "),
     go: (position) =>
@@ -124,8 +132,11 @@ const pictures = (demo) => {
   };
 };
 
+const SILENCE_MS = 10_000; // a kernel that trains beats every two seconds
+const LOST = "the kernel that trained this is gone: run the cell again to train here.";
+
 const lines = (demo) => {
-  const { model, spec, sliders, at, root, flat, where } = demo;
+  const { model, spec, sliders, at, root, flat, where, nearest } = demo;
   const calm = window.matchMedia("(prefers-reduced-motion: reduce)");
   const badge = element("span", "wd-badge", demo.bar, "recorded");
   const message = element("p", "wd-message", root);
@@ -135,9 +146,14 @@ const lines = (demo) => {
   summary.setAttribute("aria-live", "polite");
 
   const axis = makeAxis(spec.x);
-  // A 0 that stands apart has no neighbour to draw a line to: it gets a dot.
-  const dots = axis.values[0] === 0 && spec.x.log ? { show: true, filter: () => [0] } : { show: axis.values.length < 3 };
   const width = axis.positions.length;
+  // A value with no neighbour to draw a line to gets a dot, as a 0 that stands apart does.
+  const lonely = (curve) => {
+    const ends = curve.map((v, i) => (v === undefined ? -1 : i)).filter((i) => i >= 0);
+    const gap = (i) => i === undefined || curve[i] === null;
+    return ends.filter((i, k) => !gap(i) && (width < 3 || (gap(ends[k - 1]) && gap(ends[k + 1]))));
+  };
+  const dots = { show: true, filter: (plot, number) => lonely(plot.data[number]) };
   const panels = spec.panels.map((panel) => ({
     ...panel,
     series: panel.series.map((one, i) => ({
@@ -160,10 +176,12 @@ const lines = (demo) => {
     },
   });
 
-  // What uPlot can draw: null where there is no number, and nothing at or below 0 on a log axis.
+  // What uPlot can draw: undefined where there is no number, which a line passes over; null, which parts the line,
+  // beside a 0 that stands apart and for a number that has no place on the axis.
   const drawable = (panel, array, from = 0) =>
     Array.from({ length: width }, (_, i) => {
       const v = array[from + i];
+      if (Number.isNaN(v) && !Number.isNaN(axis.values[i])) return undefined;
       return Number.isFinite(v) && (v > 0 || !panel.log) ? v : null;
     });
   const recorded = (panel, series, part = "values", position = at()) =>
@@ -203,7 +221,7 @@ const lines = (demo) => {
         bands.push({ series: [options.length + 1, options.length], fill: colour + "33" });
         options.push({ stroke: "transparent", points: { show: false } }, { stroke: "transparent", points: { show: false } });
       }
-      const faint = () => (liveRun()?.series[series.key] ? colour + "59" : colour);
+      const faint = () => (nearest() || liveRun()?.series[series.key] ? colour + "59" : colour);
       options.push({ stroke: faint, width: 2 * bold, points: dots }, { stroke: colour, width: 2.5 * bold, points: dots });
       pins.forEach((_, k) =>
         options.push({ stroke: colour, width: 1.5 * bold, dash: PIN_DASHES[k], points: { show: false } }),
@@ -295,7 +313,7 @@ const lines = (demo) => {
 
   // The numbers of a variable now shown: the fresh run's where it has got so far, else the recorded ones.
   const shown = (panel, series, run) => fresh(panel, series, run) || recorded(panel, series);
-  const last = (array) => array.findLastIndex((v) => v !== null);
+  const last = (array) => array.reduce((found, v, i) => (v === null || v === undefined ? found : i), -1);
   const read = (panel, run = liveRun()) =>
     panel.series.forEach((series, i) => {
       if (demo.hidden) return (panel.readouts[i].textContent = "?");
@@ -308,11 +326,29 @@ const lines = (demo) => {
     const run = liveRun();
     const curves = panels.flatMap((panel) => panel.series.map((series) => [series.name, shown(panel, series, run)]));
     const end = column ?? Math.max(...curves.map(([, curve]) => last(curve)));
-    const values = curves.map(([name, curve]) => `${name} ${round(curve[end])}`).join(", ");
-    const origin = run ? "" : spec.band ? ` (${spec.band})` : "";
-    const x = axis.values[end];
-    const place = end < 0 ? "nothing to show" : `at ${spec.x.label} ${Number.isInteger(x) ? x : round(x)}: ${values}`;
+    const spot = (i) => `${spec.x.label} ${Number.isInteger(axis.values[i]) ? axis.values[i] : round(axis.values[i])}`;
+    const values = curves.map(([name, curve]) => {
+      const own = column ?? last(curve); // not every variable has a value at every step
+      return `${name} ${round(curve[own])}${own === end || own < 0 ? "" : ` (at ${spot(own)})`}`;
+    });
+    const origins = run ? [] : [nearest() && `recorded at ${nearest()}`, spec.band].filter(Boolean);
+    const origin = origins.length ? ` (${origins.join("; ")})` : "";
+    const place = end < 0 ? "nothing to show" : `at ${spot(end)}: ${values.join(", ")}`;
     return `${where()}${where() ? ", " : ""}${place}${origin}.`;
+  };
+
+  // Whether somebody still trains: a kernel that was restarted, or has died, says nothing more.
+  let heard = Date.now(), silence = null;
+  const alive = () => sliders[0]?.comm_live !== false && Date.now() - heard < SILENCE_MS;
+  const hear = () => {
+    heard = Date.now();
+    clearTimeout(silence);
+    if (model.get("run").state === "running") silence = setTimeout(draw, SILENCE_MS + 1);
+  };
+  const news = () => {
+    hear();
+    if (model.get("run").state === "stopped") demo.halt();
+    draw();
   };
 
   let ink = null; // the colour of the page's text, once the chart is on the page
@@ -322,18 +358,19 @@ const lines = (demo) => {
     const run = liveRun();
     const toggled = veiled !== demo.hidden;
     veiled = demo.hidden;
-    if (run?.state === "running" && calm.matches && !toggled) return;
-    badge.textContent = run ? `live on ${run.device}` : "recorded";
-    badge.classList.toggle("wd-live", Boolean(run));
-    root.dataset.state = run ? run.state : "recorded";
-    const trouble = run ? run.message : spec.diverged[flat()];
-    message.textContent = trouble && !demo.hidden ? `${where()}: ${trouble}` : "";
+    if (run?.state === "running" && calm.matches && !toggled && alive()) return;
+    const lost = run?.state === "running" && !alive();
+    badge.textContent = lost ? "stopped" : run ? `live on ${run.device}` : "recorded";
+    badge.classList.toggle("wd-live", Boolean(run) && !lost);
+    root.dataset.state = lost ? "lost" : run ? run.state : "recorded";
+    const trouble = lost ? LOST : run ? run.message : spec.diverged[flat()];
+    message.textContent = trouble && !demo.hidden ? `${(!run && nearest()) || where()}: ${trouble}` : "";
     demo.nameSliders();
     for (const panel of panels) {
       panel.plot.setData(tables(panel, run));
       read(panel, run);
     }
-    if (toggled || run?.state !== "running") summary.textContent = describe();
+    if (toggled || lost || run?.state !== "running") summary.textContent = describe();
   };
   const rebuild = () => {
     ink = getComputedStyle(root).color;
@@ -375,7 +412,9 @@ const lines = (demo) => {
     }
   });
   sliders.forEach((slider) => slider.on("change:index", moved));
-  model.on("change:run", draw);
+  model.on("change:run", news);
+  model.on("change:beat", hear);
+  sliders[0]?.on("comm_live_update", draw);
   sizes.observe(area);
   return {
     draw,
@@ -384,12 +423,15 @@ const lines = (demo) => {
     pins: () => pins.map((kept) => kept.at),
     marks,
     reset,
-    busy: () => model.get("run").state === "running",
+    busy: () => model.get("run").state === "running" && alive(),
     stop: () => {
+      clearTimeout(silence);
+      sliders[0]?.off("comm_live_update", draw);
+      model.off("change:beat", hear);
       themes.disconnect();
       sizes.disconnect();
       sliders.forEach((slider) => slider.off("change:index", moved));
-      model.off("change:run", draw);
+      model.off("change:run", news);
       panels.forEach(({ plot }) => plot?.destroy());
     },
   };

@@ -24,8 +24,9 @@ class Chart(anywidget.AnyWidget):
     spec: what to draw at every position, from `line_spec` or `frame_spec`; never changes.
     sliders: selection sliders, in the order of `spec["shape"]`; the script follows their `index`.
     run: the fresh training run, replaced about thirty times a second while it lasts:
-        {"at": slider positions, "state": "running" | "done" | "diverged" | "error", "device": str,
+        {"at": slider positions, "state": "running" | "done" | "diverged" | "stopped" | "error", "device": str,
         "message": str, "series": {variable: float32 bytes, one number a column of the x axis}}.
+    beat: counts up while training lasts, so that the script learns when the kernel is gone.
     """
 
     _esm = _read("vendor/uPlot.iife.min.js", "classroom.js", "chart.js")
@@ -33,6 +34,7 @@ class Chart(anywidget.AnyWidget):
     spec = traitlets.Dict().tag(sync=True)
     sliders = traitlets.List(traitlets.Instance(ipywidgets.Widget)).tag(sync=True, **ipywidgets.widget_serialization)
     run = traitlets.Dict().tag(sync=True)
+    beat = traitlets.Int().tag(sync=True)
 
 
 def label(array: xr.DataArray) -> str:
@@ -48,6 +50,8 @@ def slider_dims(curves: xr.Dataset, *others: str) -> list[str]:
 
 def columns(x: xr.DataArray, log: bool) -> np.ndarray:
     """The x values as columns of the chart; on a log axis a NaN column parts 0 from the rest."""
+    if x.dtype.kind not in "biuf":
+        raise ValueError(f"{x.name} holds no numbers to draw along: leave it to a slider, and name another x.")
     values = x.values.astype(float)
     if not log:
         return values

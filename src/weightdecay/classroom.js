@@ -21,7 +21,7 @@ const makeMarks = ({ spec, axis, panels, truth }) => {
     if (sought) {
       const curve = truth(panel, sought);
       const better = (a, b) => (sought.best === "lowest" ? a < b : a > b);
-      const best = curve.reduce((best, v, i) => (v !== null && (best < 0 || better(v, curve[best])) ? i : best), -1);
+      const best = curve.reduce((best, v, i) => ((v ?? null) !== null && (best < 0 || better(v, curve[best])) ? i : best), -1);
       if (best < 0) return `${sought.name} has no number here`;
       const off = distance(x, axis.values[best], spec.x.log, ["small", "large"]);
       return `${sought.name} is ${sought.best} at ${spec.x.label} ${round(axis.values[best])}, marked at ${round(x)}: ${off}`;
@@ -136,7 +136,8 @@ const classroom = (demo, view) => {
   };
 
   // A link names the demo by its title and the values by what the sliders say.
-  const values = (position) => position.map((index, i) => labels[i][index]).join(",");
+  const escape = (label) => label.replace(/[%,]/g, encodeURIComponent);
+  const values = (position) => position.map((index, i) => escape(labels[i][index])).join(",");
   const link = () => {
     const state = new URLSearchParams({ demo: spec.title, at: values(at()) });
     view.pins?.().forEach((position) => state.append("pin", values(position)));
@@ -149,9 +150,13 @@ const classroom = (demo, view) => {
     navigator.clipboard?.writeText(address).then(() => (note.textContent = `${shown} It is copied too.`), () => {});
   };
   // The slider's position nearest to a value, with a sentence where the value is none of the slider's.
-  const find = (text, i) => {
-    const wanted = Number(text || NaN);
+  const find = (escaped = "", i) => {
+    const text = escaped.replace(/%2C/gi, ",").replace(/%25/g, "%");
     const name = sliders[i].get("description");
+    const exact = labels[i].indexOf(text);
+    if (exact >= 0) return { index: exact, miss: "" };
+    if (labels[i].some((label) => Number.isNaN(Number(label)))) throw new RangeError(`The link asks for ${name} = ${text || "nothing"}; there is only ${labels[i].join(", ")}.`);
+    const wanted = Number(text || NaN);
     if (!Number.isFinite(wanted)) throw new RangeError(`The link asks for ${name} = ${text || "nothing"}, which is no number: write it as in ${labels[i][0]}.`);
     const off = labels[i].map((label) => Math.abs(Number(label) - wanted));
     const index = off.indexOf(Math.min(...off));
@@ -251,6 +256,7 @@ const classroom = (demo, view) => {
     stopPlaying();
     active = [...box().querySelectorAll(SLIDER)].indexOf(slider);
   };
+  demo.halt = stopPlaying; // for who interrupts the kernel
   sliders.forEach((slider) => slider.on("change:index", judge));
   window.addEventListener("keydown", press, true);
   window.addEventListener("pointerdown", grab, true);

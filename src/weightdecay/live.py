@@ -3,32 +3,42 @@
 import contextvars
 import io
 import itertools
+import math
+import numbers
 import threading
 import time
 import traceback
+import weakref
 
 import ipywidgets
 import numpy as np
+from IPython import get_ipython
 
 from weightdecay.chart import Chart, columns, float32, frame_spec, line_spec, slider_dims
 from weightdecay.device import pick_device
-from weightdecay.sweep import SYMBOLS, check_parameter, follow
+from weightdecay.sweep import SYMBOLS, check_parameter, follow, text_of, values_of
 
 FRAME_SECONDS = 1 / 30
+BEAT_SECONDS = 2
 
 
-def live(train, curves, *, x=None, panels=None, band="seed", start=None, device=None, **chart) -> ipywidgets.VBox:
+def live(
+    train, curves, *, x=None, panels=None, band="seed", start=None, finer=None, device=None, **chart
+) -> ipywidgets.VBox:
     """Put curves from `sweep` under one slider per swept parameter.
 
     Without a kernel (a web page) the sliders move through `curves`. With one, a move shows the recorded
     curve at once, faint, then runs `train` again at that point and streams over it; a further move cancels
-    the running training. An exception in `train` is shown in the demo as one line, and kept in the `error`
-    attribute of what is returned. `train=None` only ever replays.
+    the running training, and so does an interrupt of the kernel. An exception in `train` is shown in the demo as one
+    line, and kept in the `error` attribute of what is returned. `train=None` only ever replays. Where a variable has
+    no value at a step, a line joins the values that it has.
 
     x: the dimension along the horizontal axis, by default the one that `train` counts.
     panels: {axis label: list of variables}, one panel each; by default all variables in one.
     band: a dimension shown as median and 10-90 % band, where `curves` has it.
     start: {parameter: value} at which the sliders begin; by default at their first values.
+    finer: {parameter: numbers} at which its slider stops too, between those that are recorded; there the nearest
+        recorded curve is drawn, faint.
     device: what the badge calls the device, by default `pick_device()`.
     chart: `log_x`, `log_y`, `limits`, `best`, `title` and `question` of `chart.line_spec`.
 
@@ -41,20 +51,25 @@ def live(train, curves, *, x=None, panels=None, band="seed", start=None, device=
         raise ValueError(f"{x!r} is swept, so a fresh run cannot be drawn along it: pass train=None to replay curves.")
     for missing in {x, *(start or {})} - set(curves.dims):
         raise ValueError(f"curves have no dimension {missing!r}, only {', '.join(map(str, curves.dims))}.")
-    grid = {dim: curves[dim].values.tolist() for dim in slider_dims(curves, x, band)}
+    grid = {dim: values_of(curves[dim]) for dim in slider_dims(curves, x, band)}
+    spec = line_spec(curves, x=x, panels=panels, band=band, **chart)
+    if finer:
+        if train is None:
+            raise ValueError("finer asks for values that are not recorded: pass a train that can make them.")
+        grid, spec["between"] = _refine(grid, finer)
     for name, values in grid.items():
         for value in values:
             check_parameter(name, value)
-    spec = line_spec(curves, x=x, panels=panels, band=band, **chart)
     demo = _demo(spec, grid, start)
     if train is not None:
         fixed = {
-            dim: curves[dim].values.item() for dim in curves.dims if curves.sizes[dim] == 1 and dim not in (x, band)
+            dim: values_of(curves[dim])[0] for dim in curves.dims if curves.sizes[dim] == 1 and dim not in (x, band)
         }
         at_x = columns(curves[x], chart.get("log_x", False))
-        names = [str(name) for variables in panels.values() for name in variables]
+        names = [str(name) for name in curves.data_vars]
         runner = _Retrainer(demo, lambda **point: train(**fixed, **point), at_x, x, names, str(device or pick_device()))
         runner.check()
+        _stop_on_interrupt()
         for slider in demo.sliders:
             slider.observe(lambda change: runner.request(), names="index")
     return demo
@@ -80,15 +95,67 @@ def frames(draw, describe, *, start=None, title="", question="", **grid) -> ipyw
     return _demo(spec, grid, start)
 
 
+def _refine(grid, finer) -> tuple[dict, list]:
+    """The grid with the finer stops, and for each slider [number of the nearest recorded value, its label, if another].
+
+    Nearest on a log scale where the recorded numbers are not negative and span more than a decade.
+    """
+    for name in finer.keys() - grid.keys():
+        raise ValueError(f"finer has no slider {name!r} to refine, only {', '.join(grid)}.")
+    fine, between = {}, []
+    for name, recorded in grid.items():
+        more = [value.item() if hasattr(value, "item") else value for value in finer.get(name, ())]
+        for value in more and [*recorded, *more]:
+            if isinstance(value, bool) or not isinstance(value, numbers.Real):
+                raise ValueError(f"Only numbers have values between them, but {name} has {value!r}.")
+        fine[name] = sorted({*recorded, *more}) if more else recorded
+        labels = labels_of(recorded)
+        at, stops = (scale(np.array(part, float), recorded) if more else part for part in (recorded, fine[name]))
+        nearest = [int(np.abs(at - stop).argmin()) for stop in stops] if more else range(len(recorded))
+        between.append(
+            [[i, "" if value == recorded[i] else labels[i]] for i, value in zip(nearest, fine[name], strict=True)]
+        )
+    return fine, between
+
+
+def scale(values, grid) -> np.ndarray:
+    """Where values stand on a slider of these recorded numbers: by their logarithm if those span more than a decade."""
+    positive = [number for number in grid if number > 0]
+    if min(grid) < 0 or not positive or max(positive) <= 10 * min(positive):
+        return values
+    low, high = math.log10(min(positive)), math.log10(max(positive))
+    zero = low - max(0.4, 0.08 * (high - low))  # as on the chart's axis
+    return np.maximum(np.log10(values, out=np.full_like(values, zero), where=values > 0), zero)
+
+
+def labels_of(values) -> list[str]:
+    """The values as the slider shows them: with three digits, or with as many as tell them apart."""
+    for digits in range(3, 18):
+        labels = [text_of(value, digits) for value in values]
+        if len(set(labels)) == len(set(map(str, values))):
+            break
+    return labels
+
+
+def _index(name, values, wanted) -> int:
+    """The position of a value, or of the number nearest to it."""
+    if wanted in values:
+        return values.index(wanted)
+    if not all(isinstance(value, numbers.Real) for value in [*values, wanted]):
+        raise ValueError(f"{name} has no value {wanted!r}, only {', '.join(map(str, values))}.")
+    return int(np.abs(np.array(values, float) - wanted).argmin())
+
+
 def _demo(spec, grid, start) -> ipywidgets.VBox:
     """A box of sliders and chart, with both as attributes; what is shown stays a plain ipywidgets box."""
     sliders = []
     for name, values in grid.items():
-        first = (start or {}).get(name, values[0])
-        index = int(np.argmin(np.abs(np.asarray(values, float) - first)))
+        values = list(values)
+        labels = labels_of(values)
         slider = ipywidgets.SelectionSlider(
-            options=[(f"{value:.3g}", value) for value in values],
-            index=index,
+            # Where the value is None nothing would be selected: that value is its label.
+            options=[(label, label if value is None else value) for label, value in zip(labels, values, strict=True)],
+            index=_index(name, values, (start or {}).get(name, values[0])),
             description=SYMBOLS.get(name, name),
             style={"description_width": "initial"},
             layout={"width": "100%", "max_width": "46rem"},
@@ -110,6 +177,8 @@ class _Retrainer:
         self.lock = threading.Lock()
         self.wanted = None  # slider positions to train next
         self.thread = None
+        self.interrupted = False
+        _RETRAINERS.add(self)
 
     def check(self):
         """Take one step, so that a `train` that cannot run fails where the demo is made."""
@@ -132,42 +201,93 @@ class _Retrainer:
     def request(self):
         with self.lock:
             self.wanted = [slider.index for slider in self.demo.sliders]
+            self.interrupted = False
             if self.thread is None:
                 # In the context of this callback, so that the kernel knows which cell the output is of.
                 context = contextvars.copy_context()
-                self.thread = threading.Thread(target=context.run, args=(self.work,), daemon=True)
+                self.thread = threading.Thread(target=context.run, args=(self.work,), name="live training", daemon=True)
                 self.thread.start()
 
+    def interrupt(self):
+        """End the running training; what it has drawn stays."""
+        with self.lock:
+            self.wanted = None
+            self.interrupted = True
+
     def work(self):
-        while True:
-            with self.lock:
-                at, self.wanted = self.wanted, None
-                if at is None:
-                    self.thread = None
-                    return
-            try:
-                self.stream(at)
-            except Exception as error:  # shown to the reader: a thread has nobody else to tell
-                self.demo.error = error
-                traceback.print_exception(error)
-                text = str(error).strip().splitlines()[:1]
-                self.show(at, "error", {}, ": ".join([type(error).__name__, *text]))
+        idle = threading.Event()
+        context = contextvars.copy_context()
+        threading.Thread(target=context.run, args=(self.beat, idle), name="live beat", daemon=True).start()
+        try:
+            while True:
+                with self.lock:
+                    at, self.wanted = self.wanted, None
+                    if at is None:
+                        self.thread = None
+                        return
+                try:
+                    self.stream(at)
+                except Exception as error:  # shown to the reader: a thread has nobody else to tell
+                    self.demo.error = error
+                    traceback.print_exception(error)
+                    text = str(error).strip().splitlines()[:1]
+                    self.show(at, "error", {}, ": ".join([type(error).__name__, *text]))
+        finally:
+            idle.set()
+
+    def beat(self, idle):
+        """Tell the page again and again that the source of what it shows is alive, however long a step takes."""
+        while not idle.wait(BEAT_SECONDS):
+            self.demo.chart.beat += 1
 
     def stream(self, at):
         """Train once and show the curves as they grow; return early when another position is wanted."""
         series, sent, diverged = {}, 0.0, {}
         fresh = follow(self.train, self.point(at), dim=self.dim)
         for step, values, diverged in fresh:
-            if self.wanted is not None:
+            if self.wanted is not None or self.interrupted:
                 fresh.close()
+                if self.interrupted:
+                    self.show(
+                        at, "stopped", series, f"interrupted at {self.dim} {step}: move the slider to train again."
+                    )
                 return
             for name, row in values.items():
                 series.setdefault(name, np.full(len(self.column), np.nan))[self.place(step)] = row[0]
             if time.monotonic() - sent > FRAME_SECONDS:
                 self.show(at, "running", series)
                 sent = time.monotonic()
+        if not series:
+            raise ValueError("train yields nothing here.")
         self.show(at, "diverged" if diverged else "done", series, diverged.get(0, ""))
 
     def show(self, at, state, series, message=""):
         packed = {name: float32(values) for name, values in series.items()}
         self.demo.chart.run = {"at": at, "state": state, "device": self.device, "message": message, "series": packed}
+
+
+_RETRAINERS = weakref.WeakSet()
+
+
+def _interrupt_all(*_):
+    for runner in list(_RETRAINERS):
+        runner.interrupt()
+
+
+def _stop_on_interrupt():
+    """Let an interrupt of the kernel end the training beside the cells, which is in no cell that it could stop.
+
+    While a cell runs, the interrupt is an exception in it. Between cells a kernel ignores it, and would put back what
+    it has saved: so that is what is replaced.
+    """
+    shell = get_ipython()
+    if not hasattr(getattr(shell, "kernel", None), "saved_sigint_handler"):
+        return
+    shell.kernel.saved_sigint_handler = _interrupt_all
+    if _after_cell not in shell.events.callbacks["post_run_cell"]:
+        shell.events.register("post_run_cell", _after_cell)
+
+
+def _after_cell(result):
+    if isinstance(result.error_in_exec, KeyboardInterrupt):
+        _interrupt_all()

@@ -174,6 +174,11 @@ class Lab:
         address = f"{self.url}api/sessions/{self.session(notebook)['id']}?token={self.token}"
         urllib.request.urlopen(urllib.request.Request(address, method="DELETE")).close()
 
+    def restart(self, notebook):
+        """Restart the kernel of an opened notebook."""
+        address = f"{self.url}api/kernels/{self.session(notebook)['kernel']['id']}/restart?token={self.token}"
+        urllib.request.urlopen(urllib.request.Request(address, method="POST")).close()
+
     @contextmanager
     def kernel(self, notebook):
         """A client of the kernel that an opened notebook has."""

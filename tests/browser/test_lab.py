@@ -41,6 +41,14 @@ OWN_CELLS = [
     live(descend, sweep(descend, lr=[0.01, 1]), title="diverging")
     """,
     """
+    def validate(lambd):
+        for step in range(11):
+            yield step, {"accuracy": 0.5 + lambd / 4} if step in (0, 10) else {"loss": 1}
+
+
+    live(validate, sweep(validate, lambd=[0, 1]), panels={"": ["accuracy"]}, limits={"": (0, 1)}, title="gaps")
+    """,
+    """
     def draw(lambd):
         figure, axes = plt.subplots()
         axes.plot([0, lambd])
@@ -185,6 +193,29 @@ def test_a_diverged_run_says_at_which_step(own_demos):
     expect(demo.locator(".wd-message")).to_contain_text("diverged: at step 162 the loss is inf")
 
 
+# How many pixels of the chart's middle column are as blue as the first curve.
+BLUE = """(chart) => {
+    const canvas = chart.querySelector("canvas");
+    const { data } = canvas.getContext("2d").getImageData(canvas.width / 2, 0, 1, canvas.height);
+    return data.filter((v, i) => i % 4 === 2 && v - data[i - 2] > 60 && data[i + 1] > 60).length;
+}"""
+
+
+def test_a_line_joins_values_that_are_there_and_no_value_is_made_up(own_demos):
+    demo = own_demos("gaps")
+    chart = demo.locator(".wd")
+    for state in ("recorded", "done"):
+        expect(chart).to_have_attribute("data-state", state)
+        value = "0.5" if state == "recorded" else "0.75"
+        expect(demo.locator(".wd-value")).to_have_text(value)
+        expect(demo.locator(".wd-summary")).to_contain_text(f"at step 10: accuracy {value}")
+        assert chart.evaluate(BLUE) > 1
+        demo.locator(".wd-canvas").press("ArrowLeft")
+        expect(demo.locator(".wd-value")).to_have_text("–")
+        demo.locator(".wd-canvas").press("ArrowRight")
+        demo.locator(".noUi-handle").press("ArrowRight")
+
+
 def test_pictures_follow_the_slider(own_demos):
     demo = own_demos("pictures")
     picture = demo.locator(".wd-frame")
@@ -205,3 +236,46 @@ def test_a_form_answers_and_tells_python_what_was_typed(lab, own_demos):
         asked = {"user_expressions": {"n": "form.values['n']"}, "silent": True}
         reply = client.execute("", **asked, reply=True, timeout=30)
     assert reply["content"]["user_expressions"]["n"]["data"]["text/plain"] == "50"
+
+
+ENDLESS = """
+import time
+
+from weightdecay import live, sweep
+
+
+def last(lambd, seconds=0):
+    for step in range(1, 101):
+        time.sleep(seconds)
+        yield step, {"loss": lambd + step}
+
+
+curves = sweep(last, lambd=[0, 1, 2])
+live(lambda lambd: last(lambd, 2 * (lambd > 0)), curves, title="endless")
+"""
+
+
+@pytest.mark.parametrize("end", ["restarted", "dead"])
+def test_a_kernel_that_is_gone_leaves_a_demo_that_replays(lab, watched, end):
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    cells = [nbformat.v4.new_code_cell(ENDLESS)]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), lab.folder / "mortal.ipynb")
+    with watched(lab.url, **WINDOW) as page:
+        lab.run(page, "mortal.ipynb")
+        demo = page.locator(".wd-demo")
+        chart, badge = demo.locator(".wd"), demo.locator(".wd-badge")
+        demo.locator(".noUi-handle").press("ArrowRight")
+        expect(chart).to_have_attribute("data-state", "running")
+        if end == "restarted":
+            lab.restart("mortal.ipynb")
+        else:
+            with lab.kernel("mortal.ipynb") as client:
+                client.execute("import os; os._exit(1)")
+            page.get_by_role("button", name="Ok").click()
+        expect(badge).to_have_text("stopped")
+        expect(demo.locator(".wd-message")).to_contain_text("the kernel that trained this is gone")
+        demo.get_by_role("button", name="Reset").click()
+        expect(badge).to_have_text("recorded")
+        demo.get_by_role("button", name="Play").click()
+        expect(chart).to_have_attribute("data-at", "2")
+        expect(demo.get_by_role("button", name="Play")).to_be_visible()

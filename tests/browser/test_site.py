@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+from contextlib import contextmanager
 from functools import reduce
 from html.parser import HTMLParser
 from operator import getitem
@@ -10,8 +11,11 @@ from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import pytest
+from ipywidgets.embed import embed_data
 from playwright.sync_api import expect
 from servers import DESK, HTML, VIEW, open_page
+
+from weightdecay import live, sweep
 
 STATE = re.compile(r'<script type="application/vnd\.jupyter\.widget-state\+json">(.*?)</script>', re.DOTALL)
 HOME, CHAPTER = "book/index.html", "book/pytorch.html"
@@ -289,3 +293,55 @@ def test_sliders_have_a_name_and_say_the_value_they_stand_at(opened):
         shown = demo.locator(".widget-readout").first.inner_text()
         expect(handle).to_have_attribute("aria-valuetext", shown)
         assert handle.get_attribute("aria-label")
+
+
+@contextmanager
+def page_of(demo, site, watched):
+    """The front page with another demo in it."""
+    data = embed_data(views=[demo], drop_defaults=False)
+    html = STATE.sub(
+        lambda found: found[0].replace(found[1], json.dumps(data["manager_state"])), (HTML / HOME).read_text()
+    )
+    html = VIEW.sub(lambda found: found[0].replace(found[1], json.dumps(data["view_specs"][0])), html)
+    with watched(site["http"], **DESK) as page:
+        page.route(f"**/{HOME}", lambda route: route.fulfill(body=html, content_type="text/html"))
+        open_page(page, site["http"], HOME)
+        yield page
+
+
+def test_names_are_values_like_any_other(site, watched):
+    def train(optimizer, momentum):
+        yield from ((step, {"loss": step * len(optimizer) + momentum}) for step in range(1, 4))
+
+    curves = sweep(train, optimizer=["sgd", "adam, 100 %"], momentum=[False, True])
+    with page_of(live(train, curves, title="names"), site, watched) as page:
+        demo = page.locator(".wd-demo")
+        chart, note = demo.locator(".wd"), demo.locator(".wd-note")
+        demo.locator(".noUi-handle").first.press("ArrowRight")
+        expect(demo.locator(".wd-summary")).to_have_text(
+            "optimizer = adam, 100 %, momentum = False, at step 3: loss 33."
+        )
+        demo.get_by_role("button", name="Pin").click()
+        demo.get_by_role("button", name="Link").click()
+        link = page.url
+        for key in ("ArrowLeft", "r"):
+            demo.locator(".noUi-handle").first.press(key)
+        expect(chart).to_have_attribute("data-at", "0,0")
+        page.evaluate("(link) => { location.hash = ''; location.hash = new URL(link).hash; }", link)
+        expect(chart).to_have_attribute("data-at", "1,0")
+        expect(demo.locator(".wd-legend")).to_contain_text("pinned optimizer = adam, 100 %, momentum = False")
+        page.evaluate("(location.hash = new URLSearchParams({ demo: 'names', at: 'lion,True' }))")
+        expect(note).to_have_text("The link asks for optimizer = lion; there is only sgd, adam, 100 %.")
+
+
+def test_between_two_recorded_values_the_nearest_is_drawn_and_named(site, watched):
+    def train(lambd):
+        yield from ((step, {"loss": step + lambd}) for step in range(1, 4))
+
+    with page_of(live(train, sweep(train, lambd=[0, 1, 2]), finer={"lambd": [1.9]}), site, watched) as page:
+        summary = page.locator(".wd-summary")
+        for value in ("1", "1.9", "2"):
+            page.locator(".noUi-handle").press("ArrowRight")
+            nearest = " (recorded at λ = 2)" if value == "1.9" else ""
+            loss = "4" if value == "1" else "5"
+            expect(summary).to_have_text(f"λ = {value}, at step 3: loss {loss}{nearest}.")

@@ -1,11 +1,13 @@
 """live and frames: what the sliders show, and how a move retrains. The browser tests look at the drawing."""
 
+import ast
 import threading
 import time
 
 import numpy as np
 import pytest
 import xarray as xr
+from jupyter_client.manager import start_new_kernel
 from matplotlib import pyplot as plt
 
 from weightdecay import frames, live, sweep
@@ -37,7 +39,7 @@ def wait_for(condition, seconds=5):
 
 
 def wait_until_idle():
-    wait_for(lambda: not any("work" in thread.name for thread in threading.enumerate()))
+    wait_for(lambda: not any(thread.name.startswith("live") for thread in threading.enumerate()))
 
 
 def state(demo):
@@ -210,3 +212,150 @@ def test_frames_are_drawn_for_every_position():
     assert all(picture[8:12] == b"WEBP" for picture in demo.chart.spec["frames"])
     assert demo.sliders[0].index == 1
     assert not plt.get_fignums()
+
+
+def drawn(demo):
+    """What the chart holds: one row a slider position, one column a step."""
+    (panel,) = demo.chart.spec["panels"]
+    shape = demo.chart.spec["shape"]
+    return [np.frombuffer(one["values"], np.float32).reshape(*shape, -1) for one in panel["series"]]
+
+
+def test_a_metric_that_comes_now_and_then_is_drawn_where_it_came():
+    def train(lambd):
+        for epoch in range(6):
+            yield epoch, {"loss": epoch} | ({"accuracy": lambd * epoch} if epoch % 2 else {})
+
+    curves = sweep(train, lambd=[0, 1, 2])
+    demo = live(train, curves, panels={"": ["accuracy"]}, device="cpu")  # the first yield does not have it
+    np.testing.assert_array_equal(drawn(demo)[0], curves["accuracy"])
+    demo.sliders[0].index = 2
+    wait_for(lambda: state(demo) == "done")
+    np.testing.assert_array_equal(series(demo, "accuracy"), curves["accuracy"].sel(lambd=2))
+
+
+def named(optimizer, momentum=False, eps=None):
+    """A parameter of each kind."""
+    for step in range(3):
+        yield step, {"w": len(optimizer) + 10 * momentum + (eps or 0) * step}
+
+
+@pytest.mark.parametrize("start", [{}, {"optimizer": "adam", "momentum": True, "eps": 1}])
+def test_names_booleans_and_none_go_under_sliders_and_reach_train_as_they_were(start):
+    curves = sweep(named, optimizer=["sgd", "adam"], momentum=[False, True], eps=[None, 1, 1024])
+    demo = live(named, curves, start=start, device="cpu")
+    labels = [[label for label, _ in slider.options] for slider in demo.sliders]
+    assert labels == [["sgd", "adam"], ["False", "True"], ["None", "1", "1024"]]
+    assert [slider.index for slider in demo.sliders] == ([1, 1, 1] if start else [0, 0, 0])
+    for slider, index in zip(demo.sliders, (1, 0, 2), strict=True):
+        slider.index = index
+    wait_for(lambda: state(demo) == "done" and demo.chart.run["at"] == [1, 0, 2])
+    np.testing.assert_array_equal(series(demo), [4, 1028, 2052])
+    demo.sliders[2].index = 0
+    wait_for(lambda: state(demo) == "done" and demo.chart.run["at"] == [1, 0, 0])
+    np.testing.assert_array_equal(series(demo), drawn(demo)[0][1, 0, 0])
+
+
+def test_a_start_that_is_no_name_of_the_slider_is_refused():
+    curves = sweep(named, optimizer=["sgd", "adam"])
+    with pytest.raises(ValueError, match="optimizer has no value 'lion', only sgd, adam"):
+        live(named, curves, start={"optimizer": "lion"})
+    with pytest.raises(ValueError, match="optimizer holds no numbers to draw along"):
+        live(None, curves, x="optimizer")
+
+
+def test_a_picture_for_each_name():
+    demo = frames(lambda shape: plt.figure(), lambda shape: shape, shape=["flat", "round"], start={"shape": "round"})
+    assert demo.sliders[0].index == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "labels"),
+    [
+        ([0, 0.123456, 1e-5], ["0", "0.123", "1e-05"]),
+        ([100, 1000, 1024], ["100", "1000", "1024"]),
+        ([0.1234, 0.1235], ["0.1234", "0.1235"]),
+        ([1e7, 1e7 + 1], ["10000000", "10000001"]),
+    ],
+)
+def test_labels_tell_values_apart(values, labels):
+    demo = live(None, sweep(lambda a: iter([(1, {"w": a})]), a=values))
+    assert [label for label, _ in demo.sliders[0].options] == labels
+
+
+def test_a_slider_may_be_finer_than_its_record():
+    curves = sweep(shrink, lambd=[0, 0.01, 0.1, 1])
+    demo = live(shrink, curves, finer={"lambd": [0.02, 0.05, 1e-9, 0.1, 3]}, device="cpu")
+    (slider,) = demo.sliders
+    assert [value for _, value in slider.options] == [0, 1e-9, 0.01, 0.02, 0.05, 0.1, 1, 3]
+    assert demo.chart.spec["between"] == [
+        [[0, ""], [0, "0"], [1, ""], [1, "0.01"], [2, "0.1"], [2, ""], [3, ""], [3, "1"]]
+    ]
+    assert demo.chart.spec["shape"] == [4]
+    slider.index = 4
+    wait_for(lambda: state(demo) == "done")
+    np.testing.assert_allclose(series(demo), 0.995 ** np.arange(1, 21), rtol=1e-6)
+
+
+def test_what_is_nearest_on_a_short_slider_goes_by_distance():
+    curves = sweep(shrink, lambd=[1], steps=[20, 30])
+    demo = live(shrink, curves, finer={"steps": [24, 26]})
+    assert demo.chart.spec["between"] == [[[0, ""], [0, "20"], [1, "30"], [1, ""]]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"finer": {"lr": [1]}}, "finer has no slider 'lr' to refine, only lambd"),
+        ({"finer": {"lambd": ["a"]}}, "Only numbers have values between them, but lambd has 'a'"),
+        ({"finer": {"lambd": [-1]}}, "λ must not be negative"),
+        ({"train": None, "finer": {"lambd": [2]}}, "pass a train that can make them"),
+    ],
+)
+def test_a_finer_slider_that_makes_no_sense_is_refused(curves, arguments, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        live(**{"train": shrink, "curves": curves} | arguments)
+
+
+IN_A_KERNEL = """
+import time
+from weightdecay import live, sweep
+steps = []
+def train(lambd):
+    for step in range(2000):
+        steps.append(step)
+        time.sleep(0.01 * lambd)
+        yield step, {"w": step}
+demo = live(train, sweep(train, lambd=[0]).reindex(lambd=[0, 1], method="nearest"))
+demo.sliders[0].index = 1
+"""
+RUN = "(demo.chart.run.get('state'), demo.chart.run.get('message', ''), len(steps))"
+
+
+@pytest.mark.parametrize("in_a_cell", [False, True])
+def test_an_interrupt_of_the_kernel_ends_the_training(in_a_cell):
+    manager, client = start_new_kernel()
+    try:
+
+        def ask():
+            asked = {"user_expressions": {"run": RUN}, "silent": True}
+            while (reply := client.execute("", **asked, reply=True, timeout=60)["content"])["status"] == "aborted":
+                time.sleep(0.05)  # what came too soon after the interrupt
+            return ast.literal_eval(reply["user_expressions"]["run"]["data"]["text/plain"])
+
+        assert client.execute(IN_A_KERNEL, reply=True, timeout=60)["content"]["status"] == "ok"
+        wait_for(lambda: ask()[0] == "running")
+        if in_a_cell:
+            client.execute("print('a cell runs')\ntime.sleep(60)")
+            wait_for(lambda: "a cell runs" in str(client.get_iopub_msg(timeout=10)["content"]))
+        manager.interrupt_kernel()
+        wait_for(lambda: ask()[0] == "stopped")
+        _, message, made = ask()
+        assert message == f"interrupted at step {made - 2002}: move the slider to train again."
+        time.sleep(0.2)
+        assert ask()[2] == made
+        client.execute("demo.sliders[0].index = 0", reply=True, timeout=60)
+        wait_for(lambda: ask()[0] == "done")
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
