@@ -9,16 +9,16 @@ BUSY := OMP_NUM_THREADS=1 TQDM_DISABLE=1
 PYTEST := $(BUSY) $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 LIBRARY := $(wildcard src/weightdecay/*.py src/weightdecay/*.js src/weightdecay/*.css)
 .NOTPARALLEL:
-.PHONY: help venv book serve pdf lab classroom present test lint unit nbval browser test-colab bench bench-kernels notebooks recompute lock clean
+.PHONY: help venv chromium book serve pdf lab classroom present test lint unit nbval browser test-colab bench bench-kernels notebooks recompute lock clean
 
 help:
 	@echo "make book      build the site into _build/html"
 	@echo "make serve     build it, then serve it on http://127.0.0.1:$(PORT)"
-	@echo "make pdf       print it into _build/weight-decay.pdf (needs a Chromium)"
+	@echo "make pdf       print it into _build/weight-decay.pdf"
 	@echo "make lab       open the chapters in JupyterLab, where the sliders retrain"
 	@echo "make classroom one zip of the site that opens from a USB stick, with no network"
 	@echo "make present   show the demos without code, retraining, on http://127.0.0.1:8866"
-	@echo "make test      lint, unit tests, every notebook, browser tests (needs a Chromium)"
+	@echo "make test      lint, unit tests, every notebook, browser tests"
 	@echo "make test-colab   the install cell, every notebook and a slider with Colab's versions (needs Python 3.13)"
 	@echo "make bench     time retraining, sweeping and drawing"
 	@echo "make bench-kernels   measure what a class with kernels needs, for book/hub.md"
@@ -32,7 +32,9 @@ venv: .venv/.installed
 	  { echo "The book needs Python 3.11 or newer as '$(PYTHON)': install it, or name another with 'make PYTHON=python3.12 ...'."; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' || \
 	  { echo "This Python cannot make virtual environments: install its venv package (on Debian and Ubuntu: python3-venv)."; exit 1; }
+	@test ! -e .venv -o -e $@ || { echo "Here is a .venv that make did not make. Move it away; or, if the book is installed in it, run 'touch $@'."; exit 1; }
 	$(PYTHON) -m venv --clear .venv
+	@touch -t 200001010000 $@
 	$(BIN)/python -m pip install --quiet --upgrade pip==26.3
 	$(BIN)/python -m pip install --quiet --requirement requirements.txt --constraint constraints.txt --editable .
 	@$(BIN)/python -m pip install --quiet --no-deps $(MXNET) 2>/dev/null || \
@@ -49,7 +51,7 @@ book: venv _build/.executed-with
 serve: book
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html $(PORT)
 
-pdf: book
+pdf: chromium book
 	$(BIN)/python tests/browser/pdf.py
 
 lab: venv
@@ -62,8 +64,11 @@ classroom: book
 present: venv
 	$(BIN)/voila --Voila.config_file_paths=present
 
-test: venv
+# The browser that tests and prints: one that is there already, or else one that this gets.
+chromium: venv
 	@$(BIN)/python tests/browser/chromium.py
+
+test: chromium
 	$(MAKE) lint book unit nbval browser
 
 lint: venv
@@ -79,10 +84,10 @@ unit: venv
 nbval: venv
 	$(PYTEST) --nbval-lax --nbval-sanitize-with tests/nbval.cfg book
 
-browser: classroom
+browser: chromium classroom
 	$(PYTEST) tests/browser
 
-bench: book
+bench: chromium book
 	$(BIN)/python tests/bench.py
 
 bench-kernels: venv
@@ -91,15 +96,23 @@ bench-kernels: venv
 notebooks: venv
 	TQDM_DISABLE=1 $(BIN)/python tests/notebooks.py book/*.ipynb
 
-# What takes minutes or hours is recorded in book/*.nc. Stopped half way, 'make notebooks' goes on where it was.
+# What takes minutes or hours is recorded in book/records. The old records are kept until there are new ones. Stopped
+# half way, 'make notebooks' goes on where it was.
+RECORDS := book/records
 recompute: venv
-	@test -n "$(CHAPTER)" || { echo "Say which: make recompute CHAPTER=adamw (or any chapter in book/ with .nc files)."; exit 1; }
+	@test -n "$(CHAPTER)" || { echo "Say which: make recompute CHAPTER=adamw (or any chapter with files in $(RECORDS))."; exit 1; }
 	@test -f book/$(CHAPTER).ipynb || { echo "There is no book/$(CHAPTER).ipynb."; exit 1; }
-	rm -rf _build/store book/$(CHAPTER).nc book/$(CHAPTER)-*.nc
+	rm -rf $(RECORDS)/$(CHAPTER).runs
+	mkdir -p $(RECORDS)/$(CHAPTER).before
+	@for file in $(RECORDS)/$(CHAPTER).nc $(RECORDS)/$(CHAPTER)-*.nc; do test ! -e $$file || mv $$file $(RECORDS)/$(CHAPTER).before; done
 	$(BIN)/python tests/notebooks.py book/$(CHAPTER).ipynb
+	@cd $(RECORDS)/$(CHAPTER).before && for file in *.nc; do test ! -e ../$$file || rm $$file; done
+	@rmdir $(RECORDS)/$(CHAPTER).before 2>/dev/null || \
+	  echo "This run made no others of these, so they are still in $(RECORDS)/$(CHAPTER).before:" $$(ls $(RECORDS)/$(CHAPTER).before)
 
 lock: venv
-	$(BIN)/python -m pip freeze --all --exclude-editable --exclude pip --exclude wheel --exclude mxnet | sed 's/+cpu$$//' > constraints.txt
+	$(BIN)/python -m pip freeze --all --exclude-editable --exclude pip --exclude wheel --exclude mxnet > .venv/frozen.txt
+	sed 's/+cpu$$//' .venv/frozen.txt > constraints.txt
 
 # Colab's versions in an environment of their own, some gigabytes; the library is installed by the chapters' own cells.
 .venv-colab/.installed: tests/colab/requirements.txt
@@ -110,8 +123,9 @@ lock: venv
 	.venv-colab/bin/python -m ipykernel install --sys-prefix
 	@touch $@
 
-test-colab: venv .venv-colab/.installed
-	JUPYTER_PATH=$(CURDIR)/.venv-colab/share/jupyter TQDM_DISABLE=1 $(BIN)/python -m pytest tests/colab
+test-colab: chromium .venv-colab/.installed
+	JUPYTER_PATH="$(CURDIR)/.venv-colab/share/jupyter" TQDM_DISABLE=1 $(BIN)/python -m pytest tests/colab
 
 clean:
-	rm -rf .venv .venv-colab _build
+	rm -rf .venv-colab _build $(RECORDS)/*.runs
+	@test ! -e .venv/.installed || rm -rf .venv

@@ -12,6 +12,8 @@ from nbclient import NotebookClient
 
 ROOT = Path(__file__).parents[1]
 WIDGET = "application/vnd.jupyter.widget-view+json"
+# What converters need to know, without the versions of whoever ran it last.
+PYTHON = {"name": "python", "file_extension": ".py", "mimetype": "text/x-python", "nbconvert_exporter": "python"}
 
 
 def functions_of(chapter: str) -> dict:
@@ -26,14 +28,21 @@ def functions_of(chapter: str) -> dict:
 
 
 def run(path: Path) -> None:
-    """Run a notebook and store it as it is published."""
-    notebook = nbformat.read(path, as_version=4)
+    """Run a notebook and store it as it is published; one that was edited meanwhile is left as it is."""
+    before = path.read_bytes()
+    notebook = nbformat.reads(before.decode("utf-8"), as_version=4)
     NotebookClient(notebook, timeout=None, resources={"metadata": {"path": path.parent}}).execute()
-    notebook.metadata = {"kernelspec": notebook.metadata.kernelspec, "language_info": {"name": "python"}}
+    notebook.metadata = {"kernelspec": notebook.metadata.kernelspec, "language_info": PYTHON}
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         for output in cell.get("outputs", []):
             output.get("data", {}).pop(WIDGET, None)
+            if output.get("name") == "stderr":  # progress and warnings are for who runs it
+                print(output.text, end="", file=sys.stderr)
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+    if path.read_bytes() != before:
+        sys.exit(f"{path} was changed while it ran, so its outputs are not stored: run this again.")
     nbformat.write(notebook, path)
     print(f"{path}: {len(notebook.cells)} cells")
 

@@ -1,8 +1,12 @@
 """Data sets of the chapters."""
 
 import gzip
+import hashlib
 import math
 import os
+import sys
+import tempfile
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,12 +14,18 @@ import numpy as np
 import torch
 
 FASHION_MNIST_URL = "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion"
+# Of the content: the same images are found in archives that differ.
 FASHION_MNIST_SHA256 = {
-    "train-images-idx3-ubyte.gz": "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
-    "train-labels-idx1-ubyte.gz": "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
-    "t10k-images-idx3-ubyte.gz": "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
-    "t10k-labels-idx1-ubyte.gz": "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+    "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+    "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+    "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+    "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 }
+# Where people have it already: from Debian's package dataset-fashion-mnist, from torchvision under its usual roots.
+FASHION_MNIST_FOLDERS = [
+    "/usr/share/datasets/fashion-mnist",
+    *(f"{root}/FashionMNIST/raw" for root in ("data", "../data", "~/data")),
+]
 
 
 class Regression(NamedTuple):
@@ -104,7 +114,7 @@ class Images(NamedTuple):
 
 
 def fashion_mnist(
-    cache: str | os.PathLike | None = None,
+    folder: str | os.PathLike | None = None,
     *,
     base_url: str = FASHION_MNIST_URL,
     checksums: dict[str, str] = FASHION_MNIST_SHA256,
@@ -112,52 +122,100 @@ def fashion_mnist(
 ) -> Images:
     """Fashion-MNIST: 60,000 training and 10,000 test images of clothes, 28 × 28 pixels, ten classes.
 
-    The first call downloads 31 MB into the folder `cache` (by default the user's cache folder); later calls read
-    the files there. Every call compares their SHA256 checksums with `checksums`, {file name: checksum} in the
-    order training images, training labels, test images, test labels.
+    Reads the four files, gzipped or plain, from `folder`, and only reads there. Without a `folder` it looks into the
+    user's cache folder and into `FASHION_MNIST_FOLDERS`; what is in none of them it downloads, 31 MB in all, into the
+    cache, the one place in which it writes. A file is known by the SHA256 checksum of its content, decompressed:
+    `checksums` is {file name: checksum}, in the order training images, training labels, test images, test labels.
 
-    Raises ConnectionError where a file cannot be downloaded whole and ValueError where its checksum or its content
-    is wrong; neither leaves a file behind. After Xiao, Rasul and Vollgraf, arXiv:1708.07747.
+    Raises FileNotFoundError or ValueError where `folder` lacks a file or holds another, ConnectionError where one
+    cannot be downloaded whole, and ValueError where what came has another content. After Xiao, Rasul and Vollgraf,
+    arXiv:1708.07747.
     """
-    import pooch  # here, since no other chapter needs it and it takes a sixth of a second
+    if folder is not None:
+        contents = [_read_given(Path(folder), name, sha256) for name, sha256 in checksums.items()]
+    else:
+        import pooch  # here, since no other chapter needs it and it takes a sixth of a second
 
-    folder = Path(cache or pooch.os_cache("weightdecay"))
-    arrays = [read_idx(_download(f"{base_url}/{name}", sha256, folder / name)) for name, sha256 in checksums.items()]
-    X_train, y_train, X_test, y_test = (torch.from_numpy(array).to(device) for array in arrays)
+        cache = Path(pooch.os_cache("weightdecay"))
+        places = [cache, *(Path(place).expanduser() for place in FASHION_MNIST_FOLDERS)]
+        contents = [
+            _find(places, name, sha256) or _download(f"{base_url}/{name}.gz", sha256, cache / f"{name}.gz")
+            for name, sha256 in checksums.items()
+        ]
+    X_train, y_train, X_test, y_test = (torch.from_numpy(parse_idx(content)).to(device) for content in contents)
     return Images(X_train.flatten(1) / 255, y_train.long(), X_test.flatten(1) / 255, y_test.long())
 
 
-def _download(url: str, sha256: str, path: Path) -> Path:
-    """Return `path`, downloaded unless it is there with the right checksum."""
+def _files_of(folder: Path, name: str) -> list[Path]:
+    """The files, plain and gzipped, that a folder has under a name."""
+    return [path for path in (folder / name, folder / f"{name}.gz") if path.is_file()]
+
+
+def _has(content: bytes, sha256: str) -> bool:
+    return hashlib.sha256(content).hexdigest() == sha256
+
+
+def _find(folders: list[Path], name: str, sha256: str) -> bytes | None:
+    """The content with that checksum, from the first folder that has it."""
+    contents = (_decompressed(path.read_bytes()) for folder in folders for path in _files_of(folder, name))
+    return next((content for content in contents if _has(content, sha256)), None)
+
+
+def _read_given(folder: Path, name: str, sha256: str) -> bytes:
+    """The content from a folder that was given to be read, which nothing here changes."""
+    if content := _find([folder], name, sha256):
+        return content
+    if not (there := _files_of(folder, name)):
+        raise FileNotFoundError(f"{folder} has no file {name} or {name}.gz: name the folder that has Fashion-MNIST.")
+    raise ValueError(f"{there[0]} has another content than Fashion-MNIST's: its SHA256 checksum is not {sha256}.")
+
+
+def _download(url: str, sha256: str, path: Path) -> bytes:
+    """Download `url` to `path`, which is ours to replace, once its content has turned out right; gives that content."""
     import pooch
     import requests
 
+    print(f"Downloading {url} into {path.parent}.", file=sys.stderr, flush=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        part = Path(folder) / path.name
+        try:
+            pooch.HTTPDownloader()(url, str(part), None)
+        except requests.exceptions.ChunkedEncodingError as error:
+            raise ConnectionError(f"The download of {url} broke off before its end: try again.") from error
+        except requests.exceptions.HTTPError as error:
+            answer = error.response.status_code
+            raise ConnectionError(f"{url} cannot be had: the server answers {answer}.") from error
+        except requests.exceptions.RequestException as error:
+            problem = type(error).__name__
+            raise ConnectionError(f"{url} cannot be reached ({problem}): is there a network?") from error
+        content = _decompressed(part.read_bytes())
+        if not _has(content, sha256):
+            raise ValueError(f"The content of {url} has not the SHA256 checksum {sha256}: try again later.")
+        part.replace(path)
+    return content
+
+
+def _decompressed(content: bytes) -> bytes:
+    """What is in gzipped bytes, nothing if they are not whole; other bytes as they are."""
+    if not content.startswith(b"\x1f\x8b"):
+        return content
     try:
-        return Path(pooch.retrieve(url, f"sha256:{sha256}", path.name, path.parent))
-    except requests.exceptions.ChunkedEncodingError:
-        problem = ConnectionError(f"The download of {url} broke off before its end: try again.")
-    except requests.exceptions.HTTPError as error:
-        problem = ConnectionError(f"{url} cannot be had: the server answers {error.response.status_code}.")
-    except requests.exceptions.RequestException as error:
-        problem = ConnectionError(f"{url} cannot be reached ({type(error).__name__}): is there a network?")
-    except ValueError:
-        problem = ValueError(f"{url} has not the SHA256 checksum {sha256}, so it was thrown away: try again later.")
-    path.unlink(missing_ok=True)  # a file that was there had another checksum
-    raise problem
+        return gzip.decompress(content)
+    except (EOFError, OSError, zlib.error):
+        return b""
 
 
-def read_idx(path: str | os.PathLike) -> np.ndarray:
-    """Read a gzipped IDX file of unsigned bytes, the format of MNIST and its relatives, as a uint8 array.
+def parse_idx(content: bytes) -> np.ndarray:
+    """Read the bytes of an IDX file of unsigned bytes, the format of MNIST and its relatives, as a uint8 array.
 
     Two zero bytes, the type (8 for unsigned bytes), the number of dimensions, the size of each as a big-endian
     32-bit integer, then the data. Raises ValueError for any other content.
     """
-    with gzip.open(path) as file:
-        content = file.read()
     if content[:3] != b"\0\0\x08" or len(content) < 4 * (1 + content[3]):
-        raise ValueError(f"{path} is not an IDX file of unsigned bytes.")
+        raise ValueError("This is not an IDX file of unsigned bytes.")
     shape = np.frombuffer(content, ">u4", count=content[3], offset=4).tolist()
     data = np.frombuffer(content, np.uint8, offset=4 * (1 + content[3]))
     if data.size != math.prod(shape):
-        raise ValueError(f"{path} announces {math.prod(shape)} bytes of data and holds {data.size}.")
+        raise ValueError(f"This IDX file announces {math.prod(shape)} bytes of data and holds {data.size}.")
     return data.reshape(shape).copy()

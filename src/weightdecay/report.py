@@ -1,10 +1,16 @@
 """Sentences with measured numbers in them, shown in the chapter and quoted on other pages."""
 
+import io
 import re
 import string
+import sys
 
 from IPython import get_ipython
 from IPython.display import Markdown, display
+
+# A plain script whose output goes into a file that knows no λ, as on Windows, writes \u03bb there, as stderr would.
+if get_ipython() is None and isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+    sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def say(sentence: str, **values) -> None:

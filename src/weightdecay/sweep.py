@@ -8,6 +8,8 @@ import math
 import numbers
 import pathlib
 import platform
+import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Mapping
@@ -110,34 +112,66 @@ def sweep(train, *, dim="step", broadcast=False, n_jobs=None, store=None, units=
     return curves
 
 
-def find_record(path) -> pathlib.Path:
-    """Where a chapter's record is: at `path`, or else among those installed with the library; `path` if in neither.
+# The book's own records, in the repository and as they are installed with the library.
+BOOK = pathlib.Path(__file__).parents[2] / "book"
+INSTALLED = pathlib.Path(__file__).with_name("records")
 
-    A chapter that is opened on its own, as on Colab, has no files beside it. An editable installation holds none of
-    its own, so that what is deleted in the repository is made again.
+
+def find_record(path) -> pathlib.Path:
+    """Where a record is: at `path`, or else, if that is a bare name, among those of this book; `path` if in neither.
+
+    So a chapter finds its records from whatever folder it is run, and, opened on its own as on Colab, without a file
+    beside it. In the repository and its editable installation the book's records are the files of book/records, made
+    or still to be made, that bear a chapter's name (``adamw.nc``, ``adamw-rule.nc``): give your own another.
     """
     path = pathlib.Path(path)
-    installed = pathlib.Path(__file__).with_name("records") / path.name
-    return installed if installed.exists() and not path.exists() else path
+    if path.exists() or path.name != str(path):
+        return path
+    if any(f"{path.stem}-".startswith(f"{chapter.stem}-") for chapter in BOOK.glob("*.ipynb")):
+        return BOOK / "records" / path
+    return INSTALLED / path if (INSTALLED / path).exists() else path
 
 
 def recorded(path, make, **provenance) -> xr.Dataset:
     """Load the dataset that `find_record` finds; where there is none, `make()` it and store it with its provenance.
 
-    For what takes more than about a minute: delete the file to have it made again. `provenance` (the command, the
-    seed, ...) is added to the attributes that `sweep` gives; variables are stored in single precision. A sweep that
-    was interrupted is not stored: raises RuntimeError.
+    For what takes more than about a minute: it says on stderr that it begins, and how long the book's records took
+    last time. Delete the file to have it made again. `provenance` (the command, the seed, ...) is added to the
+    attributes that `sweep` gives; variables are stored in single precision. No file that is there is overwritten:
+    raises ValueError if it cannot be read. A sweep that was interrupted is not stored: raises RuntimeError.
     """
     path = find_record(path)
     if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        times = BOOK / "records" / "seconds.json"
+        took = json.loads(times.read_text()) if path.parent == times.parent and times.exists() else {}
+        last = took.get(path.name)
+        last = "" if last is None else f", which took {_duration(last)} last time"
+        print(f"There is no {path.name}, so it is made now{last}.", file=sys.stderr, flush=True)
+        start = time.perf_counter()
         made = make().assign_attrs(provenance)
         if made.attrs.get("interrupted"):
             raise RuntimeError(f"{path} is not stored, since only {made.attrs['interrupted']} ended: run this again.")
+        made.attrs.setdefault("seconds", round(time.perf_counter() - start, 3))
         small = {name: {"dtype": "float32"} for name in made.data_vars if made[name].dtype.kind == "f"}
-        part = path.with_suffix(".part")
-        made.to_netcdf(part, encoding=small)
-        part.replace(path)  # so that a stop half way leaves nothing that looks like a record
-    return xr.load_dataset(path)
+        # Written whole before it is moved, a stop half way leaves nothing that looks like a record.
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+            part = pathlib.Path(folder) / path.name
+            made.to_netcdf(part, encoding=small)
+            if not path.exists():  # another kernel may have been quicker
+                part.replace(path)
+        if path.parent == times.parent:
+            took[path.name] = made.attrs["seconds"]
+            times.write_text(json.dumps(took, indent=1, sort_keys=True) + "\n")
+    try:
+        return xr.load_dataset(path)
+    except Exception as error:  # what a reader of NetCDF files says of another file can be anything
+        raise ValueError(f"{path} is no record that can be read: move it away to have it made again.") from error
+
+
+def _duration(seconds: float) -> str:
+    """In words, as people would say it."""
+    return f"{seconds / 60:.0f} minutes" if seconds >= 90 else f"{seconds:.0f} seconds"
 
 
 def check_parameter(name, value) -> None:

@@ -17,12 +17,12 @@ def chapter():
 
 @pytest.fixture(scope="module")
 def planes():
-    return xr.load_dataset(ROOT / "book/adamw.nc")
+    return xr.load_dataset(ROOT / "book/records/adamw.nc")
 
 
 @pytest.fixture(scope="module")
 def trials():
-    return xr.load_dataset(ROOT / "book/adamw-rule.nc")
+    return xr.load_dataset(ROOT / "book/records/adamw-rule.nc")
 
 
 def test_plain_sgd_with_l2_is_sgdw_and_with_momentum_it_is_not(chapter):

@@ -26,7 +26,7 @@ def one_epoch(chapter, net, adam, *data, epochs=1, **how):
 
 
 def test_the_first_1000_steps_meet_the_record(chapter):
-    record = xr.load_dataset(ROOT / "book/batchnorm.nc").sel(eps=1e-5, lambd=0.1)
+    record = xr.load_dataset(ROOT / "book/records/batchnorm.nc").sel(eps=1e-5, lambd=0.1)
     for step, values in chapter["train"](0.1, 1e-5, num_epochs=13):
         at = record.sel(step=step)
         for name, tolerance in {"train loss": 0.02, "w norm": 1e-3, "variance": 0.02, "relative step": 0.05}.items():
@@ -37,10 +37,10 @@ def test_the_first_1000_steps_meet_the_record(chapter):
 
 def test_the_records_say_where_they_come_from():
     for name in ("batchnorm", "batchnorm-changes", "batchnorm-small", "batchnorm-small-changes"):
-        record = xr.load_dataset(ROOT / f"book/{name}.nc")
+        record = xr.load_dataset(ROOT / f"book/records/{name}.nc")
         assert record.attrs["command"] == "make recompute CHAPTER=batchnorm"
         assert {"versions", "device", "seconds", "created", "fixed"} <= record.attrs.keys()
-        assert (ROOT / f"book/{name}.nc").stat().st_size < 2e6
+        assert (ROOT / f"book/records/{name}.nc").stat().st_size < 2e6
         assert np.isfinite(record.to_dataarray()).all()
 
 

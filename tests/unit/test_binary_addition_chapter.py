@@ -10,7 +10,7 @@ from notebooks import ROOT, functions_of
 
 from weightdecay import binary_addition
 
-RECORDS = sorted((ROOT / "book").glob("binary-addition*.nc"))
+RECORDS = sorted((ROOT / "book/records").glob("binary-addition*.nc"))
 PLACES = 2.0 ** torch.arange(32, dtype=torch.float64)
 
 
@@ -25,7 +25,7 @@ def read(bits):
 
 
 def record(name=""):
-    return xr.load_dataset(ROOT / "book" / f"binary-addition{name}.nc")
+    return xr.load_dataset(ROOT / "book/records" / f"binary-addition{name}.nc")
 
 
 @pytest.mark.parametrize("digits", [3, 4])

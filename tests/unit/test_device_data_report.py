@@ -1,5 +1,8 @@
 """The small modules: where the device is chosen, the data, and sentences with numbers."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -67,3 +70,11 @@ def test_a_sentence_is_shown_and_its_numbers_are_glued(monkeypatch):
 def test_a_plain_script_prints_the_sentence(capsys):
     say("It falls {factor:.0f}-fold.", factor=99.7)
     assert capsys.readouterr().out == "It falls 100-fold.\n"
+
+
+@pytest.mark.parametrize(("encoding", "shown"), [("cp1252", "\\u03bb"), ("utf-8", "λ"), ("cp1252:replace", "?")])
+def test_a_plain_script_writes_into_every_file(monkeypatch, encoding, shown):
+    monkeypatch.setenv("PYTHONIOENCODING", encoding)
+    program = "from weightdecay import say; say('λ = {x}', x=3); print('λ')"
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert ended.stdout.decode(encoding.split(":")[0]).splitlines() == [f"{shown} = 3", shown]

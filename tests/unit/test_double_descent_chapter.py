@@ -18,7 +18,7 @@ def chapter():
 
 
 def record(name):
-    return xr.load_dataset(ROOT / "book" / f"double-descent-{name}.nc")
+    return xr.load_dataset(ROOT / "book/records" / f"double-descent-{name}.nc")
 
 
 @pytest.mark.parametrize("n", [6, 10, 17])
@@ -118,4 +118,4 @@ def test_a_record_says_where_it_comes_from(name):
     stored = record(name)
     assert stored.attrs["command"] == "make recompute CHAPTER=double-descent"
     assert {"seconds", "created", "versions", "device"} <= stored.attrs.keys()
-    assert (ROOT / "book" / f"double-descent-{name}.nc").stat().st_size < 2e6
+    assert (ROOT / "book/records" / f"double-descent-{name}.nc").stat().st_size < 2e6

@@ -1,19 +1,21 @@
-"""The loader of Fashion-MNIST, on small files made here and a server on this machine."""
+"""The loader of Fashion-MNIST, on small files made here, a server on this machine, and Debian's package."""
 
 import gzip
 import hashlib
-import logging
+import shutil
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from weightdecay import fashion_mnist
-from weightdecay.data import FASHION_MNIST_SHA256, FASHION_MNIST_URL, read_idx
+from weightdecay.data import FASHION_MNIST_FOLDERS, FASHION_MNIST_SHA256, FASHION_MNIST_URL, parse_idx
 
 NAMES = list(FASHION_MNIST_SHA256)
+DEBIAN = Path(FASHION_MNIST_FOLDERS[0])
 
 
 def idx(array):
@@ -30,12 +32,13 @@ def arrays():
 
 @pytest.fixture
 def files(arrays):
-    return {name: gzip.compress(idx(array)) for name, array in arrays.items()}
+    """What the server has: each gzipped."""
+    return {f"{name}.gz": gzip.compress(idx(array)) for name, array in arrays.items()}
 
 
 @pytest.fixture
-def checksums(files):
-    return {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+def checksums(arrays):
+    return {name: hashlib.sha256(idx(array)).hexdigest() for name, array in arrays.items()}
 
 
 @pytest.fixture
@@ -70,15 +73,38 @@ def server(files):
 
 
 @pytest.fixture(autouse=True)
-def straight(monkeypatch):
-    """No proxy between the loader and this machine, and no log lines."""
+def alone(monkeypatch):
+    """No proxy between the loader and this machine, and no images that happen to be on it."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    logging.getLogger("pooch").setLevel(logging.ERROR)
+    monkeypatch.setattr("weightdecay.data.FASHION_MNIST_FOLDERS", [])
 
 
 @pytest.fixture
-def load(server, checksums, tmp_path):
-    return lambda **other: fashion_mnist(tmp_path, **{"base_url": server.url, "checksums": checksums} | other)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setattr("pooch.os_cache", lambda project: tmp_path / "cache" / project)
+    return tmp_path / "cache" / "weightdecay"
+
+
+@pytest.fixture
+def load(server, checksums, cache):
+    return lambda *folder, **other: fashion_mnist(*folder, **{"base_url": server.url, "checksums": checksums} | other)
+
+
+@pytest.fixture
+def folder(tmp_path, arrays):
+    """A reader's own folder: archives that are not the published ones, and a file that is not compressed."""
+    folder = tmp_path / "given"
+    folder.mkdir()
+    for name, array in arrays.items():
+        (folder / f"{name}.gz").write_bytes(gzip.compress(idx(array), 1, mtime=1))
+    plain = folder / NAMES[1]
+    (folder / f"{NAMES[1]}.gz").rename(plain)
+    plain.write_bytes(idx(arrays[NAMES[1]]))
+    return folder
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_images_are_flat_and_from_0_to_1(load, arrays):
@@ -92,51 +118,94 @@ def test_images_are_flat_and_from_0_to_1(load, arrays):
         np.testing.assert_allclose(tensor * scale, arrays[name].reshape(tensor.shape), rtol=1e-6)
 
 
-def test_a_second_call_asks_for_nothing(load, server, tmp_path):
+def test_a_second_call_asks_for_nothing(load, server, files, cache, capsys):
     first = load()
-    assert server.requests == NAMES
+    assert server.requests == list(files)
+    assert f"Downloading {server.url}/{NAMES[0]}.gz into {cache}." in capsys.readouterr().err
     second = load()
-    assert server.requests == NAMES
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(NAMES)
+    assert server.requests == list(files)
+    assert sorted(path.name for path in cache.iterdir()) == sorted(files)
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
-def test_a_spoilt_file_in_the_cache_is_fetched_again(load, server, files, tmp_path):
+def test_a_folder_is_only_read(load, server, folder, arrays):
+    before = contents(folder.parent)
+    data = load(folder)
+    torch.testing.assert_close(data.X_test * 255, torch.tensor(arrays[NAMES[2]].reshape(5, 12)).float())
+    assert contents(folder.parent) == before
+    assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("spoil", "error", "sentence"),
+    [
+        (lambda path: path.unlink(), FileNotFoundError, f"has no file {NAMES[2]} or {NAMES[2]}.gz: name the folder"),
+        (lambda path: path.write_bytes(b"my own"), ValueError, "has another content than Fashion-MNIST's"),
+        (lambda path: path.write_bytes(gzip.compress(b"my own")), ValueError, "has another content"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-9]), ValueError, "has another content"),
+    ],
+)
+def test_what_is_wrong_in_a_folder_is_said_and_left_as_it_is(load, server, folder, spoil, error, sentence):
+    spoil(folder / f"{NAMES[2]}.gz")
+    before = contents(folder.parent)
+    with pytest.raises(error, match=sentence) as caught:
+        load(folder)
+    assert "\n" not in str(caught.value)
+    assert contents(folder.parent) == before
+    assert server.requests == []
+
+
+def test_images_that_are_there_already_are_taken_before_the_network(load, server, folder, cache, monkeypatch, tmp_path):
+    monkeypatch.setattr("weightdecay.data.FASHION_MNIST_FOLDERS", [tmp_path / "nowhere", folder])
+    before = contents(tmp_path)
     load()
-    (tmp_path / NAMES[2]).write_bytes(b"spoilt")
+    assert contents(tmp_path) == before
+    assert server.requests == []
+    (folder / NAMES[1]).write_bytes(b"my own")  # is passed over, and stays
     load()
-    assert server.requests == [*NAMES, NAMES[2]]
-    assert (tmp_path / NAMES[2]).read_bytes() == files[NAMES[2]]
+    assert server.requests == [f"{NAMES[1]}.gz"]
+    assert [path.name for path in cache.iterdir()] == server.requests
+    assert (folder / NAMES[1]).read_bytes() == b"my own"
+
+
+def test_a_spoilt_file_in_the_cache_is_fetched_again(load, server, files, cache):
+    load()
+    name = f"{NAMES[2]}.gz"
+    (cache / name).write_bytes(b"spoilt")
+    load()
+    assert server.requests == [*files, name]
+    assert (cache / name).read_bytes() == files[name]
 
 
 @pytest.mark.parametrize("spoilt_before", [False, True])
-def test_a_wrong_checksum_leaves_no_file_behind(load, checksums, tmp_path, spoilt_before):
+def test_what_comes_with_another_content_is_thrown_away(load, checksums, cache, spoilt_before):
+    cache.mkdir(parents=True)
     if spoilt_before:
-        (tmp_path / NAMES[0]).write_bytes(b"spoilt")
-    with pytest.raises(ValueError, match=r"has not the SHA256 checksum 0{64}, so it was thrown away"):
+        (cache / f"{NAMES[0]}.gz").write_bytes(b"spoilt")
+    with pytest.raises(ValueError, match=r"has not the SHA256 checksum 0{64}: try again later"):
         load(checksums=checksums | {NAMES[0]: "0" * 64})
-    assert not list(tmp_path.iterdir())
+    assert len(list(cache.iterdir())) == spoilt_before
 
 
 @pytest.mark.parametrize(
     ("announced", "error", "sentence"),
     [(True, ConnectionError, "broke off before its end"), (False, ValueError, "has not the SHA256 checksum")],
 )
-def test_a_truncated_download_is_noticed_and_removed(load, server, tmp_path, announced, error, sentence):
+def test_a_truncated_download_is_noticed_and_removed(load, server, cache, announced, error, sentence):
     server.cut, server.length = 9, announced
     with pytest.raises(error, match=sentence):
         load()
-    assert not list(tmp_path.iterdir())
+    assert not list(cache.iterdir())
     server.cut = 0
     assert len(load().y_test) == 5
 
 
-def test_without_a_network_one_sentence_says_so(load, tmp_path):
+def test_without_a_network_one_sentence_says_so(load, cache):
     with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as closed:
         nobody = f"http://127.0.0.1:{closed.server_port}"
     with pytest.raises(ConnectionError, match=r"cannot be reached \(ConnectionError\): is there a network\?$"):
         load(base_url=nobody)
-    assert not list(tmp_path.iterdir())
+    assert not list(cache.iterdir())
 
 
 def test_a_file_that_the_server_lacks_is_named(load, server):
@@ -154,17 +223,13 @@ def test_a_file_that_the_server_lacks_is_named(load, server):
         (idx(np.zeros((2, 3)))[:-1], "announces 6 bytes of data and holds 5"),
     ],
 )
-def test_what_is_not_idx_is_refused(tmp_path, content, sentence):
-    path = tmp_path / "file.gz"
-    path.write_bytes(gzip.compress(content))
+def test_what_is_not_idx_is_refused(content, sentence):
     with pytest.raises(ValueError, match=sentence):
-        read_idx(path)
+        parse_idx(content)
 
 
-def test_idx_sizes_are_big_endian(tmp_path):
-    path = tmp_path / "file.gz"
-    path.write_bytes(gzip.compress(b"\0\0\x08\x02\0\0\x01\x02\0\0\0\x01" + bytes(i % 256 for i in range(258))))
-    array = read_idx(path)
+def test_idx_sizes_are_big_endian():
+    array = parse_idx(b"\0\0\x08\x02\0\0\x01\x02\0\0\0\x01" + bytes(i % 256 for i in range(258)))
     assert array.shape == (258, 1)
     assert array[257, 0] == 1
 
@@ -172,3 +237,14 @@ def test_idx_sizes_are_big_endian(tmp_path):
 def test_the_real_files_are_asked_for_over_https_with_checksums():
     assert FASHION_MNIST_URL.startswith("https://")
     assert [len(bytes.fromhex(checksum)) for checksum in FASHION_MNIST_SHA256.values()] == [32] * 4
+
+
+@pytest.mark.skipif(not DEBIAN.exists(), reason="Debian's package dataset-fashion-mnist is not installed")
+def test_debians_images_are_the_real_ones_and_stay(tmp_path):
+    folder = shutil.copytree(DEBIAN, tmp_path / "copy")  # a loader that writes shall not spoil the system's files
+    before = contents(folder)
+    data = fashion_mnist(folder)
+    assert data.X_train.shape == (60_000, 784)
+    assert data.X_test.shape == (10_000, 784)
+    assert torch.bincount(data.y_train).tolist() == [6000] * 10
+    assert contents(folder) == before

@@ -16,7 +16,7 @@ from nbclient import NotebookClient
 from notebooks import ROOT, functions_of
 from sklearn.linear_model import Ridge
 
-RECORD = ROOT / "book" / "in-practice.nc"
+RECORD = ROOT / "book/records/in-practice.nc"
 MODELS = ["BERT", "GPT-2", "Llama", "T5"]
 RULES = ["spared_by_name", "spared_by_ndim", "spared_by_type", "spared_by_trainer"]
 

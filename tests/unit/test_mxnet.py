@@ -182,7 +182,7 @@ def test_training_in_a_thread_gives_what_the_main_thread_gives(weights_of):
 
 @needs_mxnet
 def test_the_record_is_what_the_programs_give(chapter):
-    recorded = xr.load_dataset(ROOT / "book" / "gluon.nc")
+    recorded = xr.load_dataset(ROOT / "book/records/gluon.nc")
     results = json.loads(recorded.attrs["results"])
     again = chapter["with_gluon"](3, chapter["one_trainer"]) | chapter["bias_end"](chapter["one_trainer"], 10)
     kept = results["with_gluon 3 one_trainer"] | results["bias_end one_trainer 10"]

@@ -4,10 +4,13 @@ import ast
 import re
 import statistics
 from pathlib import Path
+from types import SimpleNamespace
 
+import nbconvert
 import nbformat
 import pytest
 import yaml
+from notebooks import PYTHON, run
 
 ROOT = Path(__file__).parents[2]
 CHAPTERS = sorted((ROOT / "book").glob("*.ipynb"))
@@ -18,10 +21,9 @@ NAMES = {
 CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
 REPOSITORY = CONFIG["repository"]["url"]
 INSTALL = f"""import importlib.util
-
 if importlib.util.find_spec("weightdecay") is None:
-    %pip install -q "weightdecay @ git+{REPOSITORY}\""""
-
+    library = "weightdecay @ git+{REPOSITORY}"
+    get_ipython().run_line_magic("pip", f'install -q "{{library}}"')"""
 
 MXNET = """import sys
 
@@ -62,6 +64,26 @@ def test_the_install_cell_is_the_same_everywhere_and_names_the_repository(chapte
     assert others == [MXNET] * asks_for_mxnet  # only on Colab: elsewhere the sentence that says what to do is enough
 
 
+def test_the_install_cell_asks_pip_for_the_repository(monkeypatch):
+    asked = []
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    exec(INSTALL, {"get_ipython": lambda: SimpleNamespace(run_line_magic=lambda *line: asked.append(line))})
+    assert asked == [("pip", f'install -q "weightdecay @ git+{REPOSITORY}"')]
+
+
+def test_cells_are_python_once_their_magics_are_comments(chapter):
+    """As Jupytext makes a script of them."""
+    for cell in code_cells(chapter):
+        ast.parse(re.sub(r"^(?=\s*[%!])", "# ", cell.source, flags=re.MULTILINE))
+
+
+def test_converters_make_a_python_script(chapter):
+    script, resources = nbconvert.get_exporter("script")().from_notebook_node(chapter)
+    assert resources["output_extension"] == ".py"
+    ast.parse(script)
+    assert chapter.metadata.language_info == PYTHON
+
+
 def test_cells_are_short(chapter):
     lengths = [len(cell.source.splitlines()) for cell in code_cells(chapter)]
     assert max(lengths) <= 25
@@ -83,6 +105,37 @@ def test_outputs_are_stored_without_widget_state_errors_or_places(chapter):
     assert "widgets" not in chapter.metadata
     assert not [cell for cell in chapter.cells if "execution" in cell.metadata]
     assert not re.search(r"widget-view|/home/|/tmp/|/root/|/Users/|ipykernel_", str(outputs))
+
+
+@pytest.fixture
+def small(tmp_path):
+    """A notebook of one cell, with the state that an editor leaves in it."""
+    path = tmp_path / "small.ipynb"
+
+    def small(source):
+        cell = nbformat.v4.new_code_cell(source, metadata={"execution": {}})
+        metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3"}, "widgets": {}}
+        nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata=metadata), path)
+        return path
+
+    return small
+
+
+def test_a_run_stores_what_the_chapter_says_and_no_more(small, capsys):
+    path = small("import sys\nprint('a number')\nprint('on the way', file=sys.stderr)")
+    run(path)
+    stored = nbformat.read(path, as_version=4)
+    assert [output.text for output in stored.cells[0].outputs] == ["a number\n"]
+    assert stored.metadata.language_info == PYTHON
+    assert set(stored.metadata) == {"kernelspec", "language_info"}
+    assert capsys.readouterr().err == "on the way\n"
+
+
+def test_what_was_edited_during_a_run_is_not_overwritten(small):
+    path = small("from pathlib import Path\nPath('small.ipynb').write_text('my own')")
+    with pytest.raises(SystemExit, match=r"small.ipynb was changed while it ran, so its outputs are not stored"):
+        run(path)
+    assert path.read_text() == "my own"
 
 
 def test_every_figure_says_what_it_shows(chapter):

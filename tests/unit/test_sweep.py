@@ -2,17 +2,23 @@
 
 import functools
 import io
+import json
 import math
+import re
+import subprocess
 import sys
 import time
+import tomllib
 import warnings
 from pathlib import Path
 
 import joblib
+import nbformat
 import numpy as np
 import pytest
 import torch
 import xarray as xr
+from notebooks import ROOT
 
 from weightdecay import find_record, recorded, sweep
 from weightdecay.sweep import DivergenceWarning, values_of
@@ -222,18 +228,135 @@ def test_a_record_is_made_once_and_says_how(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a.nc"]
 
 
+@pytest.fixture
+def book(tmp_path, monkeypatch):
+    """A repository with one chapter, from which the library is used; the reader is in another folder."""
+    book, elsewhere = tmp_path / "repository" / "book", tmp_path / "elsewhere"
+    (book / "records").mkdir(parents=True)
+    (book / "adder.ipynb").touch()
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    monkeypatch.setattr(sys.modules["weightdecay.sweep"], "BOOK", book)
+    return book
+
+
+def make():
+    return sweep(shrink, lambd=[0, 1])
+
+
+@pytest.mark.parametrize("folder", [".", "book", "elsewhere"])
+def test_the_books_records_are_found_from_every_folder(folder, tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / folder if folder == "elsewhere" else ROOT / folder)
+    records = list((ROOT / "book" / "records").glob("*.nc"))
+    assert records
+    assert all(find_record(path.name).samefile(path) for path in records)
+
+
+def test_a_program_elsewhere_finds_the_books_records(tmp_path):
+    program = "from weightdecay import recorded; print(*recorded('batchnorm.nc', exit).sizes)"
+    command = [sys.executable, "-W", "ignore", "-c", program]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "step" in ended.stdout
+    assert ended.stderr == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["adder.nc", "adder-small.nc"])
+def test_a_record_of_the_book_is_made_in_the_book(book, name):
+    made = recorded(name, make)
+    assert find_record(name) == book / "records" / name
+    assert json.loads((book / "records" / "seconds.json").read_text()) == {name: made.attrs["seconds"]}
+    assert list(Path().iterdir()) == []
+    xr.testing.assert_identical(recorded(name, exit), made)
+
+
+def test_a_readers_own_record_lies_where_the_reader_is(book):
+    (book / "records" / "mine.nc").touch()
+    for name in ("mine.nc", "adders.nc", "records/adder.nc"):
+        recorded(name, make)
+    assert sorted(str(path) for path in Path().rglob("*.nc")) == ["adders.nc", "mine.nc", "records/adder.nc"]
+    assert [path.name for path in (book / "records").iterdir()] == ["mine.nc"]
+    (book / "records" / "adder.nc").touch()
+    Path("mine.nc").rename("adder.nc")
+    assert find_record("adder.nc") == Path("adder.nc")  # what was put here on purpose comes first
+
+
 def test_a_notebook_alone_finds_the_record_that_is_installed(tmp_path, monkeypatch):
-    installed = tmp_path / "weightdecay" / "records"
-    installed.mkdir(parents=True)
-    monkeypatch.setattr(sys.modules["weightdecay.sweep"], "__file__", str(tmp_path / "weightdecay" / "sweep.py"))
+    installed = tmp_path / "records"
+    installed.mkdir()
+    monkeypatch.setattr(sys.modules["weightdecay.sweep"], "BOOK", tmp_path / "nowhere")
+    monkeypatch.setattr(sys.modules["weightdecay.sweep"], "INSTALLED", installed)
     monkeypatch.chdir(tmp_path)
     assert find_record("a.nc") == Path("a.nc")
-    made = recorded("a.nc", lambda: sweep(shrink, lambd=[0, 1]))
+    made = recorded("a.nc", make)
     Path("a.nc").rename(installed / "a.nc")
     assert find_record("a.nc") == installed / "a.nc"
-    xr.testing.assert_identical(recorded("a.nc", lambda: 1 / 0), made)
+    xr.testing.assert_identical(recorded("a.nc", exit), made)
     Path("a.nc").touch()
     assert find_record("a.nc") == Path("a.nc")
+
+
+def test_the_records_are_installed_with_the_library():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert "weightdecay.records" in project["tool"]["setuptools"]["packages"]
+    assert project["tool"]["setuptools"]["package-dir"]["weightdecay.records"] == "book/records"
+    assert project["tool"]["setuptools"]["package-data"]["weightdecay.records"] == ["*.nc"]
+    assert not list((ROOT / "book").glob("*.nc"))
+
+
+def test_making_a_record_is_announced_at_once_with_the_time_it_took(book, capfd):
+    said = []
+
+    def slowly():
+        said.append(capfd.readouterr().err)
+        return make().assign_attrs(seconds=3770)
+
+    recorded("adder.nc", slowly)
+    (book / "records" / "adder.nc").unlink()
+    recorded("adder.nc", slowly)
+    recorded("mine.nc", slowly)
+    recorded("mine.nc", exit)
+    assert said == [
+        "There is no adder.nc, so it is made now.\n",
+        "There is no adder.nc, so it is made now, which took 63 minutes last time.\n",
+        "There is no mine.nc, so it is made now.\n",
+    ]
+    assert capfd.readouterr().err == ""
+
+
+def test_the_times_of_the_books_records_are_known():
+    times = json.loads((ROOT / "book" / "records" / "seconds.json").read_text())
+    cells = [
+        cell.source for path in (ROOT / "book").glob("*.ipynb") for cell in nbformat.read(path, as_version=4).cells
+    ]
+    names = {name.replace("{suffix}", "") for cell in cells for name in re.findall(r'recorded\(f?"([^"]+)"', cell)}
+    assert times == {name: xr.load_dataset(find_record(name)).attrs["seconds"] for name in names}
+
+
+@pytest.mark.parametrize("content", [b"", b"CDF", b"my own notes", "truncated"])
+def test_a_file_that_is_no_record_is_left_as_it_is(tmp_path, content):
+    path = tmp_path / "a.nc"
+    if content == "truncated":
+        recorded(path, make)
+        content = path.read_bytes()[:20]
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"a.nc is no record that can be read: move it away to have it made") as caught:
+        recorded(path, exit)
+    assert "\n" not in str(caught.value)
+    assert path.read_bytes() == content
+
+
+def test_a_record_overwrites_nothing(tmp_path):
+    (tmp_path / "a.part").write_bytes(b"my own")
+
+    def make_while_another_is_quicker():
+        recorded(tmp_path / "a.nc", make, command="quicker")
+        return make()
+
+    assert recorded(tmp_path / "a.nc", make_while_another_is_quicker, command="slower").attrs["command"] == "quicker"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.nc", "a.part"]
+    assert (tmp_path / "a.part").read_bytes() == b"my own"
 
 
 @pytest.mark.filterwarnings("ignore:Interrupted")

@@ -24,12 +24,12 @@ def chapter():
 
 @pytest.fixture(scope="module")
 def tuning():
-    return xr.load_dataset(ROOT / "book/weissi.nc")
+    return xr.load_dataset(ROOT / "book/records/weissi.nc")
 
 
 @pytest.fixture(scope="module")
 def final():
-    return xr.load_dataset(ROOT / "book/weissi-final.nc")
+    return xr.load_dataset(ROOT / "book/records/weissi-final.nc")
 
 
 def draw(chapter, *sizes, seeds=(5,), dtype=torch.float32):
