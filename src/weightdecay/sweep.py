@@ -138,7 +138,8 @@ def recorded(path, make, **provenance) -> xr.Dataset:
     For what takes more than about a minute: it says on stderr that it begins, and how long the book's records took
     last time. Delete the file to have it made again. `provenance` (the command, the seed, ...) is added to the
     attributes that `sweep` gives; variables are stored in single precision. No file that is there is overwritten:
-    raises ValueError if it cannot be read. A sweep that was interrupted is not stored: raises RuntimeError.
+    raises ValueError if it cannot be read. What cannot be written is returned all the same, with a warning. A sweep
+    that was interrupted is not stored: raises RuntimeError.
     """
     path = find_record(path)
     if not path.exists():
@@ -157,7 +158,11 @@ def recorded(path, make, **provenance) -> xr.Dataset:
         # Written whole before it is moved, a stop half way leaves nothing that looks like a record.
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
             part = pathlib.Path(folder) / path.name
-            made.to_netcdf(part, encoding=small)
+            try:
+                made.to_netcdf(part, encoding=small)
+            except Exception as error:  # a name or an attribute that the format has no place for; hours may be in it
+                warnings.warn(f"{path} is not stored, only returned: {error}", stacklevel=2)
+                return made
             if not path.exists():  # another kernel may have been quicker
                 part.replace(path)
         if path.parent == times.parent:

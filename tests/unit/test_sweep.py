@@ -505,3 +505,13 @@ def test_names_can_be_swept_at_once_and_from_a_store(tmp_path):
 def test_what_no_record_can_keep_is_refused_before_training(values, sentence):
     with pytest.raises(ValueError, match=sentence):
         sweep(lambda activation: 1 / 0, activation=values)
+
+
+def test_what_no_file_can_hold_is_not_lost(tmp_path):
+    def make():
+        return sweep(lambda lambd: iter([(1, {"‖w‖": lambd})]), lambd=[1, 2])
+
+    with pytest.warns(UserWarning, match="a.nc is not stored, only returned"):
+        made = recorded(tmp_path / "a.nc", make)
+    assert made["‖w‖"].values.ravel().tolist() == [1, 2]
+    assert not list(tmp_path.iterdir())
