@@ -9,7 +9,7 @@ BUSY := OMP_NUM_THREADS=1 TQDM_DISABLE=1
 PYTEST := $(BUSY) $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 LIBRARY := $(wildcard src/weightdecay/*.py src/weightdecay/*.js src/weightdecay/*.css)
 .NOTPARALLEL:
-.PHONY: help venv chromium book serve pdf lab classroom present test lint unit nbval browser test-colab bench bench-kernels notebooks recompute lock clean
+.PHONY: help venv chromium book serve pdf lab classroom present test lint unit nbval browser test-colab test-frameworks bench bench-kernels notebooks recompute lock clean
 
 help:
 	@echo "make book      build the site into _build/html"
@@ -20,6 +20,7 @@ help:
 	@echo "make present   show the demos without code, retraining, on http://127.0.0.1:8866"
 	@echo "make test      lint, unit tests, every notebook, browser tests"
 	@echo "make test-colab   the install cell, every notebook and a slider with Colab's versions (needs Python 3.13)"
+	@echo "make test-frameworks  what the converter says of Keras, Optax and others, with these libraries"
 	@echo "make bench     time retraining, sweeping and drawing"
 	@echo "make bench-kernels   measure what a class with kernels needs, for book/hub.md"
 	@echo "make notebooks run every chapter and store its outputs in the file"
@@ -126,6 +127,15 @@ lock: venv
 test-colab: chromium .venv-colab/.installed
 	JUPYTER_PATH="$(CURDIR)/.venv-colab/share/jupyter" TQDM_DISABLE=1 $(BIN)/python -m pytest tests/colab
 
+# What the converter speaks of and the book does without, in an environment of its own.
+.venv-frameworks/.installed: tests/frameworks/requirements.txt pyproject.toml
+	$(PYTHON) -m venv --clear .venv-frameworks
+	.venv-frameworks/bin/python -m pip install --quiet --requirement $< --editable .
+	@touch $@
+
+test-frameworks: .venv-frameworks/.installed
+	OMP_NUM_THREADS=1 .venv-frameworks/bin/python -m pytest tests/frameworks
+
 clean:
-	rm -rf .venv-colab _build $(RECORDS)/*.runs
+	rm -rf .venv-colab .venv-frameworks _build $(RECORDS)/*.runs
 	@test ! -e .venv/.installed || rm -rf .venv

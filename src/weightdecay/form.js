@@ -11,22 +11,48 @@ const make = (tag, name, parent, text = "") => {
 };
 const figures = (v) => {
   const size = Math.abs(v);
+  if (size === Infinity) return "inf"; // as Python writes it
   if (size !== 0 && (size < 1e-4 || size >= 1e9)) return String(Number(v.toPrecision(6)).toExponential());
   return String(Number(v.toPrecision(6)));
 };
-const parse = (text) => {
-  const plain = text.trim().replace("−", "-").replace(",", ".");
-  return plain === "" ? null : Number(plain); // NaN for what is no number
+// What a text says: the number, null for nothing, NaN for what is no number, [a, b] where it can be read in two ways.
+// Decimals follow a point or a comma. Thousands may be set apart by spaces, _ or apostrophes, or by points or commas
+// that cannot be anything else: those of 1,281,167 or 1.024,5. With a single mark before three figures, 60,000 is
+// ambiguous, and so is 60.000 where things are counted; 0,001 is not.
+const parse = (text, { counts }) => {
+  const plain = text.trim().replace(/−/g, "-").replace(/[\s_'’]/g, "_");
+  if (plain === "") return null;
+  const [, sign, body, power = ""] = plain.match(/^([+-]?)([\d_.,]*\d[\d_.,]*)(e[+-]?\d+)?$/i) ?? [];
+  if (body === undefined) return NaN;
+  const number = (whole, decimals) => {
+    const apart = /^[1-9]\d{0,2}(?:([_.,])\d{3})(?:\1\d{3})*$/;
+    if (!(/^\d*$/.test(whole) || apart.test(whole)) || !/^\d*$/.test(decimals)) return NaN;
+    return Number(`${sign}${whole.replace(/\D/g, "") || "0"}.${decimals || "0"}${power}`);
+  };
+  const marks = body.replace(/[\d_]/g, "");
+  const at = marks ? body.lastIndexOf(marks.slice(-1)) : -1;
+  if (at < 0 || (marks.length > 1 && new Set(marks).size === 1)) return number(body, "");
+  const [whole, decimals] = [body.slice(0, at), body.slice(at + 1)];
+  const either = /^[1-9]\d{0,2}$/.test(whole) && /^\d{3}$/.test(decimals) && (marks === "," || counts);
+  return either ? [number(whole + decimals, ""), number(whole, decimals)] : number(whole, decimals);
 };
-// The sentence about a number that makes no sense, or "".
+// The sentence about a text that says no number, two, or one that makes no sense; or "".
 const complaint = (field, value, text) => {
+  const seen = text.trim();
+  if (Array.isArray(value)) {
+    const [many, few] = value.map(String);
+    const again = field.counts && /\.\d{3}$/.test(few); // as it stands, it would be ambiguous again
+    const or = field.whole && few.includes(".") ? "" : ` or ${few}${again ? "0" : ""}`;
+    return `${seen} can be read as ${many} or as ${few}: write ${many}${or}.`;
+  }
   const fine =
     value === null ||
     (Number.isFinite(value) &&
       (field.low === null || value >= field.low) &&
       (field.above === null || value > field.above) &&
-      (field.below === null || value < field.below));
-  return fine ? "" : `${field.symbol} must be ${field.rule}, but it is ${text.trim()}.`;
+      (field.below === null || value < field.below) &&
+      (!field.whole || Number.isInteger(value)));
+  return fine ? "" : `${field.symbol} must be ${field.rule}, but it is ${seen}.`;
 };
 
 function render({ model, el }) {
@@ -40,7 +66,7 @@ function render({ model, el }) {
   const result = make("div", "wd-result", root);
 
   const start = model.get("values");
-  const inputs = {};
+  const inputs = {}, picks = {};
   for (const [name, field] of fields) {
     const place = make("div", "wd-field", box);
     const label = make("label", "", place, field.label);
@@ -56,14 +82,16 @@ function render({ model, el }) {
             return fill(group, shown);
           }
           make("option", "", parent, shown).value = value;
+          picks[name].push(value); // a value of an option is text, and may have been none
         });
+      picks[name] = [];
       fill(input, field.options);
     } else {
       input.inputMode = "decimal";
       input.autocomplete = "off";
       input.placeholder = field.hint;
     }
-    if (start[name] !== null) input.value = start[name];
+    if (start[name] !== null && start[name] !== undefined) input.value = start[name];
     input.addEventListener("input", () => update());
     inputs[name] = input;
   }
@@ -103,7 +131,7 @@ function render({ model, el }) {
     const values = {}, complaints = [];
     for (const [name, field] of fields) {
       const input = inputs[name];
-      values[name] = field.options ? input.value : parse(input.value);
+      values[name] = field.options ? picks[name][input.selectedIndex] : parse(input.value, field);
       const wrong = field.options ? "" : complaint(field, values[name], input.value);
       input.toggleAttribute("aria-invalid", Boolean(wrong));
       if (wrong) complaints.push(wrong);
@@ -117,7 +145,7 @@ function render({ model, el }) {
     message.textContent = given.message ?? "";
     show(given);
     root.dataset.state = given.message ? "wrong" : "answered";
-    if (complaints.length) return; // a NaN is no JSON
+    if (complaints.length) return; // what is no number is not handed on
     model.set("values", values);
     model.save_changes();
   };
