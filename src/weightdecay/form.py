@@ -70,6 +70,10 @@ class Form(anywidget.AnyWidget):
         spec = {"title": title, "fields": laid_out, "table": table}
         super().__init__(spec=spec, values=dict.fromkeys(fields) | values)
 
+    def __repr__(self):
+        """What a notebook stores in place of the form: the same at every run."""
+        return f"{type(self).__name__}: {self.spec['title']}"
+
 
 def _pairs(options) -> list | None:
     """Options, or groups of them, as pairs in their order."""

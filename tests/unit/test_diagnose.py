@@ -114,3 +114,7 @@ def test_the_form_starts_with_what_it_is_given_and_refuses_what_diagnose_refuses
     assert "render" in form._esm
     with pytest.raises(ValueError, match="λ must be"):
         diagnosis(lambd=-1)
+
+
+def test_a_notebook_stores_the_same_text_for_a_form_at_every_run():
+    assert repr(diagnosis()) == repr(diagnosis()) == "DiagnosisForm: The diagnosis"
