@@ -44,7 +44,7 @@ venv: .venv/.installed
 	@touch $@
 
 # Executed chapters are cached by their own text alone, so a change of the library, or of numbers read from a file, empties the caches.
-_build/.executed-with: $(LIBRARY) $(wildcard book/*.nc) constraints.txt book/hub.json
+_build/.executed-with: $(LIBRARY) $(wildcard book/*.nc book/records/*.nc) constraints.txt book/hub.json
 	@rm -rf _build/.jupyter_cache _build/.doctrees && mkdir -p _build && touch $@
 
 book: venv _build/.executed-with
