@@ -1,4 +1,4 @@
-"""The chapters as programs: run them and store their outputs, or take out their functions.
+"""The chapters as programs: run them and store their outputs, read these, or take out their functions.
 
 `python tests/notebooks.py book/*.ipynb` runs notebooks in place and keeps text and figures, but no widget state.
 """
@@ -25,6 +25,25 @@ def functions_of(chapter: str) -> dict:
         if i < 3 or all(isinstance(node, (ast.FunctionDef, ast.ClassDef)) for node in ast.parse(source).body):
             exec(source, space)
     return space
+
+
+def printed(notebook) -> list:
+    """What a reader can read in a notebook's outputs: of each code cell its source, its stream and its texts in order.
+
+    Pictures and widgets are left out, and cells whose tag says that what they print depends on the machine.
+    """
+    cells = []
+    for cell in notebook.cells:
+        if cell.cell_type == "code" and "nbval-ignore-output" not in cell.metadata.get("tags", []):
+            stream = "".join(output.text for output in cell.outputs if output.get("name") == "stdout")
+            texts = [
+                (kind, text)
+                for output in cell.outputs
+                for kind, text in sorted(output.get("data", {}).items())
+                if kind != WIDGET and not kind.startswith("image/")
+            ]
+            cells.append((cell.source, stream, texts))
+    return cells
 
 
 def run(path: Path) -> None:

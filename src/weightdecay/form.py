@@ -124,6 +124,10 @@ def _read(name, field, value):
         return pick(name, value, field.values())
     return None if value is None else field.read(value)
 
+    def __repr__(self):
+        """What a notebook stores in place of the form: the same at every run."""
+        return f"{type(self).__name__}: {self.spec['title']}"
+
 
 def _pairs(options) -> list | None:
     """Options, or groups of them, as pairs in their order."""

@@ -6,8 +6,11 @@ import subprocess
 import sys
 from urllib.parse import unquote, urlsplit
 
+import nbformat
 import pytest
 from bs4 import BeautifulSoup
+from jupyter_cache import get_cache
+from notebooks import printed
 from servers import HTML, ROOT
 
 CHAPTERS = sorted(path.stem for path in (ROOT / "book").glob("*.ipynb"))
@@ -28,6 +31,13 @@ def test_a_chapter_comes_as_notebook_and_as_script(name):
     files = offered(name)
     assert files[".ipynb"].read_bytes() == (ROOT / "book" / f"{name}.ipynb").read_bytes()
     ast.parse(files[".py"].read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_the_page_prints_what_the_notebook_prints(name):
+    stored = nbformat.read(ROOT / "book" / f"{name}.ipynb", as_version=4)
+    _key, built = get_cache(ROOT / "_build" / ".jupyter_cache").merge_match_into_notebook(stored)
+    assert printed(built) == printed(stored), "Run `make notebooks`. What still differs then is no result."
 
 
 def test_the_script_of_a_chapter_runs(tmp_path):

@@ -172,3 +172,7 @@ def test_the_form_starts_with_what_it_is_given_and_refuses_what_diagnose_refuses
         diagnosis(lambd=-1)
     with pytest.raises(ValueError, match="There is no schedule 'step'; there are constant, linear"):
         diagnosis(schedule="step")
+
+
+def test_a_notebook_stores_the_same_text_for_a_form_at_every_run():
+    assert repr(diagnosis()) == repr(diagnosis()) == "DiagnosisForm: The diagnosis"
