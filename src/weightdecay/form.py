@@ -118,15 +118,15 @@ class Form(anywidget.AnyWidget):
         spec = {"title": title, "fields": laid_out, "table": table}
         super().__init__(spec=spec, values=dict.fromkeys(fields) | read)
 
+    def __repr__(self):
+        """What a notebook stores in place of the form: the same at every run."""
+        return f"{type(self).__name__}: {self.spec['title']}"
+
 
 def _read(name, field, value):
     if isinstance(field, Choice):
         return pick(name, value, field.values())
     return None if value is None else field.read(value)
-
-    def __repr__(self):
-        """What a notebook stores in place of the form: the same at every run."""
-        return f"{type(self).__name__}: {self.spec['title']}"
 
 
 def _pairs(options) -> list | None:
