@@ -81,9 +81,9 @@ def test_a_stack_takes_the_steps_of_adamw(chapter, lambd):
 
 
 def test_a_stack_drops_and_scales_each_network_by_its_own_p(chapter):
-    x = torch.rand(1, 400, 8, generator=torch.Generator().manual_seed(2))
-    identity = [torch.eye(8).repeat(3, 1, 1), torch.zeros(3, 1, 8)] * 2
     p = chapter["column"]([0.0, 0.25, 0.75])
+    x = torch.rand(1, 400, 8, generator=torch.Generator().manual_seed(2)).to(p)
+    identity = [torch.eye(8).repeat(3, 1, 1).to(p), torch.zeros(3, 1, 8).to(p)] * 2
     z = chapter["forward"](identity, x, [p], torch.Generator().manual_seed(2), streams=1)
     torch.testing.assert_close(z[0], x[0])
     for k in (1, 2):
