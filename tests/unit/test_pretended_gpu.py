@@ -12,11 +12,12 @@ import pytest
 import torch
 from demos import CHAPTERS, demos_of
 from notebooks import ROOT, cells_of
-from pretended_gpu import GPU, GRADIENT, pretended_gpu
+from pretended_gpu import GRADIENT, pretended_gpu
 
 from weightdecay import pick_device
 from weightdecay.mxnet import mx
 
+GPU = torch.device("cuda", 0)
 ON_GPU = "Expected all tensors to be on the same device"
 INDICES = "indices should be either on cpu or on the same device"
 
@@ -119,7 +120,7 @@ def test_a_gradient_comes_from_the_same_device(gpu):
     w = torch.ones(3, device=gpu, requires_grad=True)
     with pytest.raises(RuntimeError) as raised:
         w.grad = torch.ones(3)
-    assert GRADIENT in str(raised.value)
+    assert str(raised.value) == GRADIENT.format(GPU)
 
 
 MADE = {
@@ -228,6 +229,22 @@ def test_a_network_its_gradients_and_its_optimiser_stay_there(gpu, options):
     assert net.cpu()(torch.ones(5, 3)).device == torch.device("cpu")
 
 
+def test_apples_gpu_has_no_double_precision():
+    with pretended_gpu("mps"):
+        x = torch.ones(2, device=pick_device())
+        assert x.device == torch.device("mps", 0)
+        for double in (
+            lambda: x.double(),
+            lambda: torch.zeros(2, dtype=torch.double, device="mps"),
+            lambda: torch.tensor(np.ones(2), device="mps"),
+            lambda: torch.ones(2).double().to("mps"),
+        ):
+            with pytest.raises(TypeError, match="the MPS framework doesn't support float64"):
+                double()
+        assert x.cpu().double().dtype == torch.double
+        assert torch.as_tensor(np.ones(2), dtype=torch.float32, device="mps").device == x.device
+
+
 def test_a_leaf_on_the_cpu_has_its_gradient_there(gpu):
     w = torch.ones(2, requires_grad=True)
     loss = (w.to(gpu) ** 2).sum()
@@ -250,14 +267,15 @@ def test_cells_are_chosen_by_what_a_demo_needs():
 
 
 @pytest.mark.filterwarnings("ignore:Please import `csr_matrix`:DeprecationWarning")  # of MXNet
+@pytest.mark.parametrize("kind", ["cuda", "mps"])
 @pytest.mark.parametrize("chapter", CHAPTERS)
-def test_every_demo_trains_where_its_badge_says(chapter):
-    with pretended_gpu() as mode:
+def test_every_demo_trains_where_its_badge_says(chapter, kind):
+    with pretended_gpu(kind) as mode:
         found = demos_of(chapter)
         for demo in found:
             before = mode.count
             assert len(list(itertools.islice(demo.run(), 2))) == 2
-            assert (demo.device == "cuda") == (mode.count > before), f"{demo.title}: trained elsewhere"
+            assert (demo.device == kind) == (mode.count > before), f"{demo.title}: trained elsewhere"
     assert found or (chapter == "gluon" and mx is None)
 
 
