@@ -16,12 +16,17 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 PYTHON = {"name": "python", "file_extension": ".py", "mimetype": "text/x-python", "nbconvert_exporter": "python"}
 
 
+def cells_of(chapter: str) -> list[str]:
+    """The code cells of a chapter but for those that install packages."""
+    notebook = nbformat.read(ROOT / "book" / f"{chapter}.ipynb", as_version=4)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    return [cell.source for cell in code if "install" not in cell.metadata.get("tags", [])]
+
+
 def functions_of(chapter: str) -> dict:
     """The constants, functions and classes of a chapter: its first cells, and every later cell that only defines."""
-    notebook = nbformat.read(ROOT / "book" / f"{chapter}.ipynb", as_version=4)
-    _install, *cells = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
     space = {}
-    for i, source in enumerate(cells):
+    for i, source in enumerate(cells_of(chapter)):
         if i < 3 or all(isinstance(node, (ast.FunctionDef, ast.ClassDef)) for node in ast.parse(source).body):
             exec(source, space)
     return space
