@@ -28,7 +28,7 @@ class Chart(anywidget.AnyWidget):
         "message": str, "series": {variable: float32 bytes, one number a column of the x axis}}.
     """
 
-    _esm = _read("vendor/uPlot.iife.min.js", "classroom.js", "chart.js")
+    _esm = _read("vendor/uPlot.iife.min.js", "keys.js", "classroom.js", "chart.js")
     _css = _read("vendor/uPlot.min.css", "chart.css")
     spec = traitlets.Dict().tag(sync=True)
     sliders = traitlets.List(traitlets.Instance(ipywidgets.Widget)).tag(sync=True, **ipywidgets.widget_serialization)

@@ -79,5 +79,5 @@ def _pairs(options) -> list | None:
 
 
 def read_script(name: str) -> str:
-    """The module of a form: the script `name`, which defines `answer`, and `form.js` around it."""
-    return "\n".join((_HERE / script).read_text(encoding="utf-8") for script in (name, "form.js"))
+    """The module of a form: the script `name`, which defines `answer`, and what shows its fields."""
+    return "\n".join((_HERE / script).read_text(encoding="utf-8") for script in (name, "keys.js", "form.js"))

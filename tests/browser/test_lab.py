@@ -3,11 +3,15 @@
 import ast
 import inspect
 import random
+import re
+import subprocess
 
 import nbformat
 import pytest
 from playwright.sync_api import expect
+from servers import ROOT
 
+FULL = re.compile(r"\bwd-full\b")
 WINDOW = {"viewport": {"width": 1280, "height": 900}}
 CHAPTER = "pytorch.ipynb"
 OWN_CELLS = [
@@ -205,3 +209,48 @@ def test_a_form_answers_and_tells_python_what_was_typed(lab, own_demos):
         asked = {"user_expressions": {"n": "form.values['n']"}, "silent": True}
         reply = client.execute("", **asked, reply=True, timeout=30)
     assert reply["content"]["user_expressions"]["n"]["data"]["text/plain"] == "50"
+
+
+# What edits or runs cells in JupyterLab's command mode or in that of Notebook 7.
+COMMANDS = ["j", "k", "m", "y", "a", "b", "c", "x", "v", "d", "d", "z", "1", "o", "Enter", "Shift+Enter", "Shift+M"]
+COMMANDS += ["Control+Enter", "Alt+Enter", "Control+x", "Control+v", "Control+a", "Control+Shift+-", "ArrowDown", "End"]
+PARTS = {
+    "a slider": ("fragile", ".noUi-handle"),
+    "a chart": ("fragile", ".wd-canvas"),
+    "a button": ("fragile", "[data-key=R]"),
+    "a slider over pictures": ("pictures", ".noUi-handle"),
+    "a list of choices": ("The λ converter", "select >> nth=1"),
+    "a number of a form": ("The λ converter", "input >> nth=1"),
+    "full screen": ("fragile", ""),
+    "full screen over pictures": ("pictures", ""),
+}
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_no_key_on_a_demo_edits_the_notebook(lab, own_demos, part):
+    title, selector = PARTS[part]
+    demo, path = own_demos(title), lab.folder / "own.ipynb"
+    page = demo.page
+    page.locator(".jp-Notebook .jp-InputPrompt").first.click()  # so that it is in command mode
+    # Notebook 7 and older JupyterLabs listen while a key is on its way down.
+    page.evaluate("""() => {
+        window.heard = [];
+        document.addEventListener("keydown", ({ key }) => heard.push(key), { capture: true, once: true });
+    }""")
+    if not selector:
+        demo.locator(".noUi-handle").press("f")
+        expect(demo).to_have_class(FULL)
+        page.locator(".cm-content").first.focus()  # which lies behind it
+    for key in COMMANDS:
+        if selector:
+            demo.locator(selector).focus()
+        page.keyboard.press(key)
+    assert page.evaluate("heard") == []
+    if not selector:
+        page.keyboard.press("Escape")
+        expect(demo).not_to_have_class(FULL)
+        selector = ".noUi-handle"
+    with page.expect_response(lambda answer: answer.request.method == "PUT" and path.name in answer.url):
+        demo.locator(selector).press("Control+s")  # which edits nothing
+    cells = nbformat.read(path, as_version=4).cells
+    assert [(cell.cell_type, cell.source) for cell in cells] == [("code", inspect.cleandoc(one)) for one in OWN_CELLS]
