@@ -12,6 +12,8 @@ from typing import NamedTuple
 import anywidget
 import traitlets
 
+from weightdecay.still import Still
+
 _HERE = Path(__file__).parent
 
 
@@ -45,7 +47,7 @@ class Choice(NamedTuple):
     options: dict
 
 
-class Form(anywidget.AnyWidget):
+class Form(Still, anywidget.AnyWidget):
     """The base of all forms; a form adds its script, which defines `answer`, as in `read_script`.
 
     spec: {"title", "fields": [[name, field]], "table"}; never changes. What has an order is a list there: a notebook
@@ -69,6 +71,11 @@ class Form(anywidget.AnyWidget):
         ]
         spec = {"title": title, "fields": laid_out, "table": table}
         super().__init__(spec=spec, values=dict.fromkeys(fields) | values)
+
+    def still(self) -> tuple[str, dict]:
+        labels = ", ".join(field["label"] for _, field in self.spec["fields"])
+        text = f"{self.spec['title']}, a form that answers as one fills it in. It asks for: {labels}."
+        return text, {"text/markdown": text}
 
 
 def _pairs(options) -> list | None:
