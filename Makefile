@@ -96,7 +96,7 @@ recompute: venv
 	@test -n "$(CHAPTER)" || { echo "Say which: make recompute CHAPTER=adamw (or any chapter in book/ with .nc files)."; exit 1; }
 	@test -f book/$(CHAPTER).ipynb || { echo "There is no book/$(CHAPTER).ipynb."; exit 1; }
 	rm -rf _build/store book/$(CHAPTER).nc book/$(CHAPTER)-*.nc
-	$(BIN)/python tests/notebooks.py book/$(CHAPTER).ipynb
+	TQDM_DISABLE=1 $(BIN)/python tests/notebooks.py book/$(CHAPTER).ipynb
 
 lock: venv
 	$(BIN)/python -m pip freeze --all --exclude-editable --exclude pip --exclude wheel --exclude mxnet | sed 's/+cpu$$//' > constraints.txt

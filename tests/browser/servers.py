@@ -73,6 +73,8 @@ def _start_jupyter(home, *command):
     places = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
     places += ("JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR")
     environment = os.environ | {place: str(home / place) for place in places} | {"WEIGHTDECAY_DEVICE": "cpu"}
+    environment["JUPYTER_CONFIG_PATH"] = "present"  # as `make lab` has it
+    environment.pop("TQDM_DISABLE", None)  # a reader sees the progress of a sweep
     with (
         open(home / "log", "w") as log,
         subprocess.Popen(

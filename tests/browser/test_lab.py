@@ -55,6 +55,17 @@ OWN_CELLS = [
     frames(draw, "A line that climbs to {lambd}.".format, lambd=[1, 2], title="pictures")
     """,
     """
+    import time
+
+
+    def slow(lambd):
+        time.sleep(0.7)
+        yield from steady(lambd)
+
+
+    live(steady, sweep(slow, lambd=[0, 1, 2]), title="slow")
+    """,
+    """
     from weightdecay.convert import converter
 
     form = converter(lambd=3, n=20)
@@ -106,6 +117,13 @@ def own_demos(lab, watched):
 
 def test_every_cell_of_the_chapter_runs(chapter):
     expect(chapter.locator("[data-mime-type='application/vnd.jupyter.error']")).to_have_count(0)
+
+
+def test_no_question_about_news_pops_up(chapter):
+    expect(chapter.get_by_text("Jupyter news")).to_have_count(0)
+    expect(chapter.locator(".Toastify__toast")).to_have_count(0)
+    started = subprocess.run(["make", "--dry-run", "lab"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "JUPYTER_CONFIG_PATH=present " in started  # the settings of these tests
 
 
 def test_a_move_shows_the_recorded_curve_at_once_and_then_the_same_one_retrained(demo):
@@ -198,6 +216,13 @@ def test_pictures_follow_the_slider(own_demos):
     expect(picture).to_have_attribute("alt", "A line that climbs to 2.")
     expect(picture).not_to_have_attribute("src", before)
     assert picture.evaluate("(picture) => picture.decode().then(() => picture.naturalWidth)") > 0
+
+
+def test_the_bar_of_a_sweep_leaves_nothing_behind(own_demos):
+    cell = own_demos("slow").locator("xpath=ancestor::*[contains(@class, 'jp-CodeCell')]")
+    outputs = cell.locator(".jp-OutputArea-child")
+    assert outputs.count() == 2  # the bar was there
+    assert outputs.evaluate_all("(all) => all.map((one) => one.offsetHeight > 0)") == [False, True]
 
 
 def test_a_form_answers_and_tells_python_what_was_typed(lab, own_demos):
