@@ -60,7 +60,7 @@ pdf: chromium book
 	$(BIN)/python tests/browser/pdf.py
 
 lab: venv
-	$(BIN)/jupyter lab book
+	JUPYTER_CONFIG_PATH=present $(BIN)/jupyter lab book
 
 # Needs no network and no Python: unpack it, on a USB stick if need be, and open index.html.
 classroom: book

@@ -29,7 +29,8 @@ def write_scripts(app, exception):
     for path in (Path(app.outdir) / "_sources").rglob("*.ipynb"):
         notebook = nbformat.read(path, as_version=4)
         for cell in notebook.cells:
-            if any("image/png" in output.get("data", {}) for output in cell.get("outputs", [])):
+            shown = [output.get("data", {}) for output in cell.get("outputs", [])]
+            if any(one.get("text/plain", "").startswith("<Figure") for one in shown):
                 cell.source += "\nplt.show()"
         script, _ = PythonExporter(exclude_input_prompt=True).from_notebook_node(notebook)
         path.with_suffix(".py").write_text(script, encoding="utf-8")

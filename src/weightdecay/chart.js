@@ -1,5 +1,6 @@
 // Draws what chart.Chart describes: at each position of the sliders its recorded curves, the fresh run
-// streamed over them, and the pinned ones. Needs no kernel; uPlot and classroom.js stand above this text in the bundle.
+// streamed over them, and the pinned ones. Needs no kernel; uPlot, keys.js and classroom.js stand above this text in
+// the bundle.
 
 const LIGHT = ["#0072b2", "#d55e00", "#007a5a", "#a6467f", "#8a6d00", "#3b6ea5"];
 const DARK = ["#56b4e9", "#ff9e4a", "#3ddcaa", "#f0a6d2", "#f0e442", "#a9c7ff"];
@@ -281,20 +282,20 @@ const lines = (demo) => {
     const move = (column) => {
       for (const { plot } of panels) plot.setCursor({ left: plot.valToPos(axis.positions[column], "x"), top: 9 });
     };
-    canvas.addEventListener("keydown", (event) => {
-      const by = { ArrowLeft: -1, ArrowRight: 1, PageDown: -10, PageUp: 10 }[event.key];
+    panel.answers = (key) => {
+      const by = { ArrowLeft: -1, ArrowRight: 1, PageDown: -10, PageUp: 10 }[key];
       if (by) {
         const column = Math.min(width - 1, Math.max(0, (panel.plot.cursor.idx ?? width - 1) + by));
         move(column);
         summary.textContent = describe(column);
-      } else if (demo.hidden && ["ArrowUp", "ArrowDown"].includes(event.key)) {
-        marks.nudge(event.key === "ArrowUp" ? 0.02 : -0.02);
-      } else if (demo.hidden && event.key === "Enter") {
+      } else if (demo.hidden && ["ArrowUp", "ArrowDown"].includes(key)) {
+        marks.nudge(key === "ArrowUp" ? 0.02 : -0.02);
+      } else if (demo.hidden && key === "Enter") {
         marks.add(number, panel.plot.cursor.idx ?? width - 1);
-      } else return;
-      event.preventDefault();
+      } else return false;
       if (demo.hidden) panel.plot.redraw();
-    });
+      return true;
+    };
     canvas.addEventListener("focusout", () => demo.hidden && panel.plot.redraw());
     const click = (event) => {
       if (!demo.hidden) return;
@@ -421,6 +422,7 @@ const lines = (demo) => {
     rebuild,
     pin,
     pins: () => pins.map((kept) => kept.at),
+    answers: (canvas, key) => panels.find(({ box }) => box.contains(canvas)).answers(key),
     marks,
     reset,
     busy: () => model.get("run").state === "running" && alive(),

@@ -29,7 +29,7 @@ class Chart(anywidget.AnyWidget):
     beat: counts up while training lasts, so that the script learns when the kernel is gone.
     """
 
-    _esm = _read("vendor/uPlot.iife.min.js", "classroom.js", "chart.js")
+    _esm = _read("vendor/uPlot.iife.min.js", "keys.js", "classroom.js", "chart.js")
     _css = _read("vendor/uPlot.min.css", "chart.css")
     spec = traitlets.Dict().tag(sync=True)
     sliders = traitlets.List(traitlets.Instance(ipywidgets.Widget)).tag(sync=True, **ipywidgets.widget_serialization)

@@ -1,9 +1,11 @@
 // What a class does with a demo: full screen, keys, playing, a link to what is shown, and predictions that are marked
-// before the truth is drawn. chart.js draws; it stands below this text in the bundle.
+// before the truth is drawn. chart.js draws; it stands below this text in the bundle, and keys.js above.
 
 const PLAY_MS = 800;
 const HANDLE = ".noUi-handle, .ui-slider-handle"; // ipywidgets 7 draws its sliders with jQuery
 const SLIDER = ".noUi-target, .ui-slider";
+const ARROWS = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1 };
+const LEAPS = { PageDown: -5, PageUp: 5, Home: -Infinity, End: Infinity };
 
 // The marks on the charts of one demo. `truth(panel, series)` gives a variable's curve at the sliders' position.
 const makeMarks = ({ spec, axis, panels, truth }) => {
@@ -202,7 +204,6 @@ const classroom = (demo, view) => {
   const left = () => full() && !document.fullscreenElement && toggleFull();
 
   // By their keys; what a demo cannot do has neither key nor button. Only a page of the site has an address to link to.
-  const onSite = document.documentElement.dataset.content_root !== undefined;
   const actions = {
     " ": ["Play", "play through the slider's values", play],
     ...(view.pin && { P: ["Pin", "keep these curves for comparison", () => view.pin()] }),
@@ -231,24 +232,31 @@ const classroom = (demo, view) => {
     });
   }
 
-  const press = (event) => {
-    const { target, key } = event;
-    if (!box() || !(full() || box().contains(target))) return;
-    if (event.ctrlKey || event.altKey || event.metaKey || target.closest?.("input, textarea, [contenteditable=true]")) return;
-    const onSlider = target.matches?.(HANDLE);
+  // Whether the demo has a use for a key, and makes it.
+  const answers = (target, key) => {
+    const onSlider = target.matches?.(HANDLE), onChart = target.matches?.(".wd-canvas");
     if (onSlider) active = handles().indexOf(target);
+    const by = ARROWS[key] ?? (onSlider ? LEAPS[key] : undefined);
     const act = actions[key.toUpperCase()]?.[2];
-    const by = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1 }[key];
-    if (by) {
-      stopPlaying();
-      // A slider moves itself; on a chart of the page, or one to be marked, arrows move the cursor.
-      if (onSlider || !full() || (demo.hidden && target.classList.contains("wd-canvas"))) return;
+    if (by) stopPlaying();
+    // On a chart of the page, or one to be marked, arrows move the cursor.
+    if (by && (onSlider || (full() && !(onChart && demo.hidden)))) {
       set(active, Math.min(labels[active].length - 1, Math.max(0, at()[active] + by)));
-    } else if (key === "Escape" && full()) toggleFull();
-    else if (!act || (key === " " && target.tagName === "BUTTON")) return; // a button answers Space itself
+    } else if (onChart && view.answers(target, key)) return true;
+    else if (key === "Escape" && full()) toggleFull();
+    else if (!act || (key === " " && target.tagName === "BUTTON")) return false; // a button answers Space itself
     else act();
-    event.preventDefault();
-    event.stopImmediatePropagation(); // JupyterLab has uses of its own for letters
+    return true;
+  };
+  // Before anybody else hears of it, since a notebook may listen for keys while they are on their way to the demo.
+  const press = (event) => {
+    const { target, key, ctrlKey, altKey, metaKey } = event;
+    const inside = box()?.contains(target);
+    if (!(inside || full()) || (inside && target.matches("input"))) return; // such as the link, which is to be copied
+    if (!inside) handles()[active]?.focus(); // so that nothing is typed into what lies behind a full screen
+    const answered = !(ctrlKey || altKey || metaKey) && answers(target, key);
+    if (answered) event.preventDefault();
+    if (answered || toBeKept(event)) event.stopImmediatePropagation();
   };
   const grab = (event) => {
     const slider = box()?.contains(event.target) && event.target.closest(SLIDER);

@@ -1,5 +1,5 @@
 // Shows the fields of form.Form and, at every change, what `answer` makes of them; the form's own script, which
-// stands above this text, defines it: answer(table, values) gives {message, rows, remarks, fixed}.
+// stands above this text with keys.js, defines it: answer(table, values) gives {message, rows, remarks, fixed}.
 //   rows: [{group, name, code, value, note}], a table; remarks: [[what, sentence]], a list below it;
 //   fixed: {field: value} that other fields leave no choice about.
 
@@ -60,6 +60,8 @@ function render({ model, el }) {
   const root = make("form", "wd wd-form", el);
   root.setAttribute("aria-label", title);
   root.addEventListener("submit", (event) => event.preventDefault());
+  const keep = (event) => root.contains(event.target) && toBeKept(event) && event.stopImmediatePropagation();
+  window.addEventListener("keydown", keep, true); // a list of choices takes letters too, and is no text to a notebook
   const box = make("div", "wd-fields", root);
   const message = make("p", "wd-message", root);
   message.setAttribute("role", "alert");
@@ -150,6 +152,7 @@ function render({ model, el }) {
     model.save_changes();
   };
   update();
+  return () => window.removeEventListener("keydown", keep, true);
 }
 
 export default { render };

@@ -14,6 +14,8 @@ import anywidget
 import numpy as np
 import traitlets
 
+from weightdecay.still import Still
+
 _HERE = Path(__file__).parent
 
 
@@ -94,7 +96,7 @@ def pick(what: str, value, values):
     raise ValueError(f"There is no {what} {found}; there are {', '.join(map(str, values))}.")
 
 
-class Form(anywidget.AnyWidget):
+class Form(Still, anywidget.AnyWidget):
     """The base of all forms; a form adds its script, which defines `answer`, as in `read_script`.
 
     spec: {"title", "fields": [[name, field]], "table"}; never changes. What has an order is a list there: a notebook
@@ -118,9 +120,10 @@ class Form(anywidget.AnyWidget):
         spec = {"title": title, "fields": laid_out, "table": table}
         super().__init__(spec=spec, values=dict.fromkeys(fields) | read)
 
-    def __repr__(self):
-        """What a notebook stores in place of the form: the same at every run."""
-        return f"{type(self).__name__}: {self.spec['title']}"
+    def still(self) -> tuple[str, dict]:
+        labels = ", ".join(field["label"] for _, field in self.spec["fields"])
+        text = f"{self.spec['title']}, a form that answers as one fills it in. It asks for: {labels}."
+        return text, {"text/markdown": text}
 
 
 def _read(name, field, value):
@@ -137,5 +140,5 @@ def _pairs(options) -> list | None:
 
 
 def read_script(name: str) -> str:
-    """The module of a form: the script `name`, which defines `answer`, and `form.js` around it."""
-    return "\n".join((_HERE / script).read_text(encoding="utf-8") for script in (name, "form.js"))
+    """The module of a form: the script `name`, which defines `answer`, and what shows its fields."""
+    return "\n".join((_HERE / script).read_text(encoding="utf-8") for script in (name, "keys.js", "form.js"))

@@ -16,6 +16,7 @@ from IPython import get_ipython
 
 from weightdecay.chart import Chart, columns, float32, frame_spec, line_spec, slider_dims
 from weightdecay.device import pick_device
+from weightdecay.still import Demo
 from weightdecay.sweep import SYMBOLS, check_parameter, follow, text_of, values_of
 
 FRAME_SECONDS = 1 / 30
@@ -162,9 +163,9 @@ def _demo(spec, grid, start) -> ipywidgets.VBox:
         )
         sliders.append(slider)
     chart = Chart(spec=spec, sliders=sliders)
-    demo = ipywidgets.VBox([*sliders, chart], layout={"width": "100%"})
+    demo = Demo(sliders, chart, layout={"width": "100%"})
     demo.add_class("wd-demo")
-    demo.sliders, demo.chart, demo.error, demo.grid = sliders, chart, None, grid
+    demo.error, demo.grid = None, grid
     return demo
 
 

@@ -25,6 +25,7 @@ HTML = ROOT / "_build" / "html"
 ZIP = ROOT / "_build" / "weight-decay-classroom.zip"
 DEMO = ".wd:is([data-at], .wd-form[data-state])"  # a chart or a form sets its attribute once it has drawn
 VIEW = re.compile(r'<script type="application/vnd\.jupyter\.widget-view\+json">(.*?)</script>', re.DOTALL)
+STILL = re.compile(r'<div class="wd-still">.*?</div>', re.DOTALL)  # what stands for a demo until it is drawn
 DESK = {"viewport": {"width": 1280, "height": 800}}
 # The browser itself must not ask the network either, and as root it cannot put itself into a sandbox.
 FLAGS = (
@@ -73,6 +74,8 @@ def _start_jupyter(home, *command):
     places = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
     places += ("JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR")
     environment = os.environ | {place: str(home / place) for place in places} | {"WEIGHTDECAY_DEVICE": "cpu"}
+    environment["JUPYTER_CONFIG_PATH"] = "present"  # as `make lab` has it
+    environment.pop("TQDM_DISABLE", None)  # a reader sees the progress of a sweep
     with (
         open(home / "log", "w") as log,
         subprocess.Popen(
@@ -129,11 +132,10 @@ def start_lab(*disabled):
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         shutil.copytree(ROOT / "book", home / "book")
-        # News and the list of extensions would come from the network.
         page_config = home / "JUPYTER_CONFIG_DIR" / "labconfig" / "page_config.json"
         page_config.parent.mkdir(parents=True)
-        without = dict.fromkeys(("@jupyterlab/apputils-extension:announcements", *disabled), True)
-        page_config.write_text(json.dumps({"disabledExtensions": without}))
+        page_config.write_text(json.dumps({"disabledExtensions": dict.fromkeys(disabled, True)}))
+        # The list of extensions would come from the network.
         options = ["--no-browser", "--allow-root", "--ip=127.0.0.1", "--port=0", "--LabApp.extension_manager=readonly"]
         options += [f"--ServerApp.root_dir={home / 'book'}", f"--IdentityProvider.token={Lab.token}"]
         with _start_jupyter(home, "jupyterlab", *options) as process:

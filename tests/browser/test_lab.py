@@ -3,11 +3,15 @@
 import ast
 import inspect
 import random
+import re
+import subprocess
 
 import nbformat
 import pytest
 from playwright.sync_api import expect
+from servers import ROOT
 
+FULL = re.compile(r"\bwd-full\b")
 WINDOW = {"viewport": {"width": 1280, "height": 900}}
 CHAPTER = "pytorch.ipynb"
 OWN_CELLS = [
@@ -57,6 +61,17 @@ OWN_CELLS = [
 
 
     frames(draw, "A line that climbs to {lambd}.".format, lambd=[1, 2], title="pictures")
+    """,
+    """
+    import time
+
+
+    def slow(lambd):
+        time.sleep(0.7)
+        yield from steady(lambd)
+
+
+    live(steady, sweep(slow, lambd=[0, 1, 2]), title="slow")
     """,
     """
     from weightdecay.convert import converter
@@ -110,6 +125,13 @@ def own_demos(lab, watched):
 
 def test_every_cell_of_the_chapter_runs(chapter):
     expect(chapter.locator("[data-mime-type='application/vnd.jupyter.error']")).to_have_count(0)
+
+
+def test_no_question_about_news_pops_up(chapter):
+    expect(chapter.get_by_text("Jupyter news")).to_have_count(0)
+    expect(chapter.locator(".Toastify__toast")).to_have_count(0)
+    started = subprocess.run(["make", "--dry-run", "lab"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "JUPYTER_CONFIG_PATH=present " in started  # the settings of these tests
 
 
 def test_a_move_shows_the_recorded_curve_at_once_and_then_the_same_one_retrained(demo):
@@ -227,6 +249,13 @@ def test_pictures_follow_the_slider(own_demos):
     assert picture.evaluate("(picture) => picture.decode().then(() => picture.naturalWidth)") > 0
 
 
+def test_the_bar_of_a_sweep_leaves_nothing_behind(own_demos):
+    cell = own_demos("slow").locator("xpath=ancestor::*[contains(@class, 'jp-CodeCell')]")
+    outputs = cell.locator(".jp-OutputArea-child")
+    assert outputs.count() == 2  # the bar was there
+    assert outputs.evaluate_all("(all) => all.map((one) => one.offsetHeight > 0)") == [False, True]
+
+
 def test_a_form_answers_and_tells_python_what_was_typed(lab, own_demos):
     form = own_demos("The λ converter")
     expect(form.locator("td[data-name=ridge]")).to_have_text("60")
@@ -279,3 +308,48 @@ def test_a_kernel_that_is_gone_leaves_a_demo_that_replays(lab, watched, end):
         demo.get_by_role("button", name="Play").click()
         expect(chart).to_have_attribute("data-at", "2")
         expect(demo.get_by_role("button", name="Play")).to_be_visible()
+
+
+# What edits or runs cells in JupyterLab's command mode or in that of Notebook 7.
+COMMANDS = ["j", "k", "m", "y", "a", "b", "c", "x", "v", "d", "d", "z", "1", "o", "Enter", "Shift+Enter", "Shift+M"]
+COMMANDS += ["Control+Enter", "Alt+Enter", "Control+x", "Control+v", "Control+a", "Control+Shift+-", "ArrowDown", "End"]
+PARTS = {
+    "a slider": ("fragile", ".noUi-handle"),
+    "a chart": ("fragile", ".wd-canvas"),
+    "a button": ("fragile", "[data-key=R]"),
+    "a slider over pictures": ("pictures", ".noUi-handle"),
+    "a list of choices": ("The λ converter", "select >> nth=1"),
+    "a number of a form": ("The λ converter", "input >> nth=1"),
+    "full screen": ("fragile", ""),
+    "full screen over pictures": ("pictures", ""),
+}
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_no_key_on_a_demo_edits_the_notebook(lab, own_demos, part):
+    title, selector = PARTS[part]
+    demo, path = own_demos(title), lab.folder / "own.ipynb"
+    page = demo.page
+    page.locator(".jp-Notebook .jp-InputPrompt").first.click()  # so that it is in command mode
+    # Notebook 7 and older JupyterLabs listen while a key is on its way down.
+    page.evaluate("""() => {
+        window.heard = [];
+        document.addEventListener("keydown", ({ key }) => heard.push(key), { capture: true, once: true });
+    }""")
+    if not selector:
+        demo.locator(".noUi-handle").press("f")
+        expect(demo).to_have_class(FULL)
+        page.locator(".cm-content").first.focus()  # which lies behind it
+    for key in COMMANDS:
+        if selector:
+            demo.locator(selector).focus()
+        page.keyboard.press(key)
+    assert page.evaluate("heard") == []
+    if not selector:
+        page.keyboard.press("Escape")
+        expect(demo).not_to_have_class(FULL)
+        selector = ".noUi-handle"
+    with page.expect_response(lambda answer: answer.request.method == "PUT" and path.name in answer.url):
+        demo.locator(selector).press("Control+s")  # which edits nothing
+    cells = nbformat.read(path, as_version=4).cells
+    assert [(cell.cell_type, cell.source) for cell in cells] == [("code", inspect.cleandoc(one)) for one in OWN_CELLS]

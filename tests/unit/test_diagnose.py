@@ -175,4 +175,6 @@ def test_the_form_starts_with_what_it_is_given_and_refuses_what_diagnose_refuses
 
 
 def test_a_notebook_stores_the_same_text_for_a_form_at_every_run():
-    assert repr(diagnosis()) == repr(diagnosis()) == "DiagnosisForm: The diagnosis"
+    texts = [diagnosis()._repr_mimebundle_()[0]["text/plain"] for _ in "ab"]
+    assert texts[0] == texts[1]
+    assert texts[0].startswith("The diagnosis, a form that answers")

@@ -293,6 +293,7 @@ def test_a_slider_may_be_finer_than_its_record():
     ]
     assert demo.chart.spec["shape"] == [4]
     slider.index = 4
+    assert "λ = 0.1, at step 20: w 0.818" in demo.still()[0]
     wait_for(lambda: state(demo) == "done")
     np.testing.assert_allclose(series(demo), 0.995 ** np.arange(1, 21), rtol=1e-6)
 
