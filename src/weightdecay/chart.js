@@ -61,6 +61,7 @@ async function render({ model, el }) {
   );
   const labels = sliders.map((slider) => slider.get("_options_labels"));
   const at = () => sliders.map((slider) => slider.get("index"));
+  el.classList.add("wd-host");
   const root = element("div", "wd", el);
   root.setAttribute("role", "group");
   root.setAttribute("aria-label", spec.title || "Curves under the sliders");
@@ -253,7 +254,7 @@ const lines = (demo) => {
             (u) => {
               const keyed = demo.hidden && document.activeElement === canvas;
               marks.draw(u, number, ink, size, keyed ? (u.cursor.idx ?? width - 1) : null);
-              root.dataset.at = at().join(",");
+              if (complete) root.dataset.at = at().join(",");
             },
           ],
         },
@@ -296,7 +297,7 @@ const lines = (demo) => {
 
   // The numbers of a variable now shown: the fresh run's where it has got so far, else the recorded ones.
   const shown = (panel, series, run) => fresh(panel, series, run) || recorded(panel, series);
-  const last = (array) => array.findLastIndex((v) => v !== null);
+  const last = (array) => array.reduce((found, v, i) => (v === null ? found : i), -1);
   const read = (panel, run = liveRun()) =>
     panel.series.forEach((series, i) => {
       if (demo.hidden) return (panel.readouts[i].textContent = "?");
@@ -318,12 +319,14 @@ const lines = (demo) => {
 
   let ink = null; // the colour of the page's text, once the chart is on the page
   let veiled = false; // whether the last drawing hid the curves
+  let complete = false; // whether the last drawing got to its end
   const draw = () => {
     if (!ink) return;
     const run = liveRun();
     const toggled = veiled !== demo.hidden;
     veiled = demo.hidden;
     if (run?.state === "running" && calm.matches && !toggled) return;
+    complete = false;
     badge.textContent = run ? `live on ${run.device}` : "recorded";
     badge.classList.toggle("wd-live", Boolean(run));
     root.dataset.state = run ? run.state : "recorded";
@@ -335,6 +338,7 @@ const lines = (demo) => {
       read(panel, run);
     }
     if (toggled || run?.state !== "running") summary.textContent = describe();
+    complete = true; // the plots themselves are drawn a moment later
   };
   const rebuild = () => {
     ink = getComputedStyle(root).color;
