@@ -6,6 +6,7 @@
     new Promise((resolve, reject) => {
       const script = document.createElement("script");
       script.src = vendor + path;
+      script.dataset.jupyterWidgetsCdn = vendor; // whatever is missing is asked of no other host
       script.onload = resolve;
       script.onerror = () => reject(new Error(`${script.src} could not be loaded`));
       document.head.append(script);
@@ -18,6 +19,31 @@
     window.requirejs.config({ paths: { anywidget: `${vendor}anywidget/index` } });
     await load("html-manager/embed-amd.js");
   };
+  // What the script of anywidget asks for, and browsers have since 2024 only.
+  AbortSignal.any ??= (signals) => {
+    const any = new AbortController();
+    const stop = (signal) => any.abort(signal.reason);
+    signals.forEach((one) => (one.aborted ? stop(one) : one.addEventListener("abort", () => stop(one))));
+    return any.signal;
+  };
+  AbortSignal.timeout ??= (ms) => {
+    const late = new AbortController();
+    setTimeout(() => late.abort(), ms);
+    return late.signal;
+  };
+  AbortSignal.prototype.throwIfAborted ??= function () {
+    if (this.aborted) throw this.reason;
+  };
+  // A chart and a form set an attribute once they have drawn; then they take the place of their picture.
+  document.querySelectorAll(".wd-place").forEach((place) => {
+    place.classList.add("wd-coming");
+    const wait = new MutationObserver(() => {
+      if (!place.querySelector(".wd[data-at], .wd-form[data-state]")) return;
+      wait.disconnect();
+      place.classList.replace("wd-coming", "wd-drawn");
+    });
+    wait.observe(place, { childList: true, subtree: true, attributes: true, attributeFilter: ["data-at", "data-state"] });
+  });
   const soon = () => requestAnimationFrame(() => setTimeout(start));
   if (document.readyState === "complete") soon();
   else window.addEventListener("load", soon);

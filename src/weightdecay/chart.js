@@ -61,6 +61,7 @@ async function render({ model, el }) {
   );
   const labels = sliders.map((slider) => slider.get("_options_labels"));
   const at = () => sliders.map((slider) => slider.get("index"));
+  el.classList.add("wd-host");
   const root = element("div", "wd", el);
   root.setAttribute("role", "group");
   root.setAttribute("aria-label", spec.title || "Curves under the sliders");
@@ -271,7 +272,7 @@ const lines = (demo) => {
             (u) => {
               const keyed = demo.hidden && document.activeElement === canvas;
               marks.draw(u, number, ink, size, keyed ? (u.cursor.idx ?? width - 1) : null);
-              root.dataset.at = at().join(",");
+              if (complete) root.dataset.at = at().join(",");
             },
           ],
         },
@@ -354,12 +355,14 @@ const lines = (demo) => {
 
   let ink = null; // the colour of the page's text, once the chart is on the page
   let veiled = false; // whether the last drawing hid the curves
+  let complete = false; // whether the last drawing got to its end
   const draw = () => {
     if (!ink) return;
     const run = liveRun();
     const toggled = veiled !== demo.hidden;
     veiled = demo.hidden;
     if (run?.state === "running" && calm.matches && !toggled && alive()) return;
+    complete = false;
     const lost = run?.state === "running" && !alive();
     badge.textContent = lost ? "stopped" : run ? `live on ${run.device}` : "recorded";
     badge.classList.toggle("wd-live", Boolean(run) && !lost);
@@ -372,6 +375,7 @@ const lines = (demo) => {
       read(panel, run);
     }
     if (toggled || lost || run?.state !== "running") summary.textContent = describe();
+    complete = true; // the plots themselves are drawn a moment later
   };
   const rebuild = () => {
     ink = getComputedStyle(root).color;

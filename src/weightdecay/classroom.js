@@ -145,11 +145,20 @@ const classroom = (demo, view) => {
     view.pins?.().forEach((position) => state.append("pin", values(position)));
     if (full()) state.set("full", "1");
     const address = `${location.href.split("#")[0]}#${state}`;
-    history.replaceState(null, "", address);
-    const shown = "The address of this page now opens what is shown here.";
-    note.textContent = shown;
-    // A browser may keep pages off the clipboard; the address bar has the link all the same.
-    navigator.clipboard?.writeText(address).then(() => (note.textContent = `${shown} It is copied too.`), () => {});
+    if (window.top === window) {
+      history.replaceState(null, "", address);
+      note.textContent = "The address of this page now opens what is shown here.";
+    } else {
+      // Within a frame the address bar shows another page's address.
+      note.textContent = "This link opens what is shown here, on a page of its own: ";
+      const field = element("input", "wd-link", note);
+      field.readOnly = true;
+      field.value = address;
+      field.setAttribute("aria-label", "Link to what is shown");
+      field.addEventListener("focus", () => field.select());
+    }
+    // A browser may keep pages off the clipboard; the link can be copied by hand all the same.
+    navigator.clipboard?.writeText(address).then(() => note.append(" It is copied too."), () => {});
   };
   // The slider's position nearest to a value, with a sentence where the value is none of the slider's.
   const find = (escaped = "", i) => {

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import yaml
 from bs4 import BeautifulSoup
 from pypdf import PdfReader
-from servers import DESK, HTML, ROOT, open_browser, serve_site
+from servers import DESK, HTML, ROOT, STILL, open_browser, serve_site
 
 STATE = re.compile(r'<script type="application/vnd\.jupyter\.widget-(state|view)\+json">.*?</script>', re.DOTALL)
 TARGET = ROOT / "_build" / "weight-decay.pdf"
@@ -31,7 +31,8 @@ article { break-before: page; }
 
 def join_pages() -> str:
     """All pages as one, behind a cover with the contents; each id carries the name of its page, and so does a link."""
-    texts = {page: STATE.sub("", (HTML / f"{page}.html").read_text(encoding="utf-8")) for page in PAGES}
+    texts = {page: (HTML / f"{page}.html").read_text(encoding="utf-8") for page in PAGES}
+    texts = {page: STILL.sub("", STATE.sub("", text)) for page, text in texts.items()}
     soups = {page: BeautifulSoup(text, "html.parser") for page, text in texts.items()}
     articles = {page: soup.find("article") for page, soup in soups.items()}
     titles = {page: article.h1.find(string=True) for page, article in articles.items()}

@@ -302,3 +302,30 @@ def test_a_link_written_by_hand(visit):
         follow({"at": wrong})
         expect(note).to_have_text(f"The link asks for λ = {wrong or 'nothing'}, which is no number: write it as in 0.")
         expect(chart).to_have_attribute("data-at", before)
+
+
+def test_a_link_within_a_frame_is_shown_to_be_copied(browser, site):
+    """A course page shows the book in a frame: its address is another."""
+    course = f"{site['http']}week-3.html"
+    frame = f'<iframe src="{site["http"]}{CHAPTER}" width="1000" height="700"></iframe>'
+    with browser.new_context(**DESK) as context:
+        page = context.new_page()
+        page.route(course, lambda route: route.fulfill(body=frame, content_type="text/html"))
+        page.goto(course)
+        demo = page.frame_locator("iframe").locator(".wd-demo").first
+        demo.locator(".noUi-handle").press("End")
+        expect(demo.locator(".wd")).not_to_have_attribute("data-at", "0")
+        made = look(demo)
+        demo.get_by_role("button", name="Link").click()
+        expect(demo.locator(".wd-note")).not_to_contain_text("address of this page")
+        field = demo.get_by_role("textbox", name="Link")
+        field.focus()
+        assert field.evaluate("(field) => field.selectionEnd - field.selectionStart === field.value.length")
+        address = field.input_value()
+        field.press("r")  # which is no command here
+        expect(demo.locator(".wd")).to_have_attribute("data-at", made["at"])
+        assert page.url == course
+        page.goto(address)
+        opened = page.locator(".wd-demo").first
+        expect(opened.locator(".wd")).to_have_attribute("data-at", made["at"])
+        assert look(opened)["summary"] == made["summary"]

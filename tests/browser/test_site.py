@@ -1,6 +1,7 @@
 """The built site, where there is no kernel: from a server and from disk, on a desk and on a phone."""
 
 import base64
+import io
 import json
 import re
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 import pytest
 from ipywidgets.embed import embed_data
+from PIL import Image
 from playwright.sync_api import expect
 from servers import DESK, HTML, VIEW, open_page
 
@@ -345,3 +347,30 @@ def test_between_two_recorded_values_the_nearest_is_drawn_and_named(site, watche
             nearest = " (recorded at λ = 2)" if value == "1.9" else ""
             loss = "4" if value == "1" else "5"
             expect(summary).to_have_text(f"λ = {value}, at step 3: loss {loss}{nearest}.")
+
+
+def seen_colours(part):
+    """The colours of a part of a page as it is painted, of most pixels first."""
+    picture = Image.open(io.BytesIO(part.screenshot())).convert("RGB")
+    return [colour for _, colour in sorted(picture.getcolors(10**6), reverse=True)]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_forced_colours_leave_the_colour_key_and_the_slider(visit, scheme):
+    page = visit(CHAPTER, forced_colors="active", color_scheme=scheme)
+    paper = (255, 255, 255) if scheme == "light" else (0, 0, 0)
+    for demo in demos(page):
+        swatches = [seen_colours(swatch)[0] for swatch in demo.locator(".wd-swatch").all()]
+        assert len({*swatches, paper}) == len(swatches) + 1
+        handle = demo.locator(".noUi-handle")
+        handle.press("Home")
+        track = demo.locator(".noUi-target").bounding_box()
+        clip = {"x": track["x"] + track["width"] * 0.6, "y": track["y"] - 3, "width": 40, "height": track["height"] + 6}
+        line = Image.open(io.BytesIO(page.screenshot(clip=clip))).convert("L")
+        low, high = line.getextrema()
+        assert high - low > 200
+    form = visit("book/convert.html", forced_colors="active", color_scheme=scheme).locator("form.wd-form").first
+    field = form.get_by_label("λ", exact=True)
+    fine = field.evaluate("(field) => getComputedStyle(field).border")
+    field.fill("much")
+    assert field.evaluate("(field) => getComputedStyle(field).borderStyle") not in fine
