@@ -13,7 +13,7 @@ PYTEST := $(NO_BARS) $(BIN)/python -m pytest --numprocesses auto --maxprocesses 
 NBVAL := --nbval
 LIBRARY := $(wildcard src/weightdecay/*.py src/weightdecay/*.js src/weightdecay/*.css)
 .NOTPARALLEL:
-.PHONY: help venv chromium book serve pdf lab classroom present test lint unit nbval browser test-colab test-frameworks bench bench-kernels notebooks recompute lock clean
+.PHONY: help venv chromium book serve pdf lab classroom present test lint unit nbval browser test-colab test-frameworks test-pretended-gpu check-gpu bench bench-kernels notebooks recompute lock clean
 
 help:
 	@echo "make book      build the site into _build/html"
@@ -25,6 +25,8 @@ help:
 	@echo "make test      lint, unit tests, every notebook, browser tests"
 	@echo "make test-colab   the install cell, every notebook and a slider with Colab's versions (needs Python 3.13)"
 	@echo "make test-frameworks  what the converter says of Keras, Optax and others, with these libraries"
+	@echo "make test-pretended-gpu   every chapter on a GPU that is only pretended"
+	@echo "make check-gpu each chapter's live training on a real GPU against the CPU, for book/hub.md"
 	@echo "make bench     time retraining, sweeping and drawing"
 	@echo "make bench-kernels   measure what a class with kernels needs, for book/hub.md"
 	@echo "make notebooks run every chapter and store its outputs in the file"
@@ -47,7 +49,7 @@ venv: .venv/.installed
 	@touch $@
 
 # Executed chapters are cached by their own text alone, so a change of the library, or of numbers read from a file, empties the caches.
-_build/.executed-with: $(LIBRARY) $(wildcard book/*.nc book/records/*.nc) constraints.txt book/hub.json
+_build/.executed-with: $(LIBRARY) $(wildcard book/records/*.nc) constraints.txt book/hub.json $(wildcard book/gpu.json)
 	@rm -rf _build/.jupyter_cache _build/.doctrees && mkdir -p _build && touch $@
 
 book: venv _build/.executed-with
@@ -91,6 +93,14 @@ nbval: venv
 
 browser: chromium classroom
 	$(PYTEST) tests/browser
+
+# Demos, faults and two chapters are in the unit tests; this is every chapter from top to bottom.
+test-pretended-gpu: venv
+	@for chapter in $(basename $(notdir $(wildcard book/*.ipynb))); do \
+	  $(NO_BARS) MPLBACKEND=Agg $(BIN)/python tests/demos.py $$chapter || exit 1; done
+
+check-gpu: venv
+	$(NO_BARS) MPLBACKEND=Agg $(BIN)/python tests/check_gpu.py
 
 bench: chromium book
 	$(BIN)/python tests/bench.py

@@ -16,6 +16,7 @@ from notebooks import ROOT, functions_of
 from torch.utils.data import DataLoader, TensorDataset
 
 from weightdecay import binary_addition, high_dim_regression, pick_device, sweep
+from weightdecay.sweep import follow
 
 LAMBDAS = [0, *np.geomspace(0.01, 10, 255)]
 
@@ -90,7 +91,7 @@ def bench_stacks(num_steps=78):
     plain = seconds(alone, runs=3)
     row("PyTorch's layers, one network", plain)
     for K in (1, 4, 16):
-        took = seconds(lambda K=K: list(train([0.1] * K, num_steps=num_steps)), runs=3)
+        took = seconds(lambda K=K: list(follow(train, {"lambd": [0.1] * K, "num_steps": num_steps}, K)), runs=3)
         row(f"a stack of {K}: {K / took:.1f} models a second", took / K, plain)
 
 
