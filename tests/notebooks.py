@@ -55,7 +55,9 @@ def run(path: Path) -> None:
     """Run a notebook and store it as it is published; one that was edited meanwhile is left as it is."""
     before = path.read_bytes()
     notebook = nbformat.reads(before.decode("utf-8"), as_version=4)
-    NotebookClient(notebook, timeout=None, resources={"metadata": {"path": path.parent}}).execute()
+    NotebookClient(
+        notebook, timeout=None, coalesce_streams=True, resources={"metadata": {"path": path.parent}}
+    ).execute()
     notebook.metadata = {"kernelspec": notebook.metadata.kernelspec, "language_info": PYTHON}
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
