@@ -88,8 +88,9 @@ lint: venv
 unit: venv
 	$(PYTEST) tests/unit
 
+# One after another: two threads each on no more cores would wait for one another most of the time.
 nbval: venv
-	OMP_NUM_THREADS=2 $(PYTEST) $(NBVAL) book
+	OMP_NUM_THREADS=2 $(PYTEST) --numprocesses 0 $(NBVAL) book
 
 browser: chromium classroom
 	$(PYTEST) tests/browser
