@@ -4,7 +4,7 @@
   if (!button) return;
   const set = (all) => {
     button.ariaPressed = all;
-    document.querySelectorAll("details.code").forEach((one) => { one.open = all; });
+    document.querySelectorAll(".code-fold").forEach((one) => { one.open = all; });
   };
   button.addEventListener("click", () => {
     set(button.ariaPressed !== "true");
