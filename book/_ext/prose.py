@@ -52,9 +52,10 @@ def kind_of(source: str, tags=(), has_figure: bool = False) -> str:
         return "sentence"
     if has_figure or any(name.startswith("plt.") for name in calls - {"plt.style.use"}):
         return "figure"
-    if calls & DEMOS and not any(map(defines, statements)):
+    stays = not {"fold-code", "hide-input"} & {*tags}
+    if calls & DEMOS and not (stays and any(map(defines, statements))):
         return "demo"
-    if not {"fold-code", "hide-input"} & {*tags} and any(map(teaches, statements)):
+    if stays and any(map(teaches, statements)):
         return "open"
     if "plt.style.use" in calls or any(isinstance(one, IMPORTS) for one in statements):
         return "setup"
@@ -185,7 +186,8 @@ def flow(cells):
         if kind == "sentence":
             if not arranged or "said" not in arranged[-1]["classes"]:
                 arranged.append(nodes.container("", classes=["said"]))
-            arranged[-1] += [*output.children, fold(waiting, kind)]
+            at_end = isinstance(output.children[-1], nodes.paragraph)  # and not a list of them
+            arranged[-1] += [*output.children, fold(waiting, kind, mark=at_end)]
         else:
             shown = cell.copy()
             shown += [output, fold(waiting, kind if kind in ("figure", "demo") else "output")]
@@ -208,10 +210,10 @@ def kind_of_cell(cell, source, output) -> str:
     return kind_of(source.astext(), cell["cell_metadata"].get("tags", ()), has_figure)
 
 
-def fold(cells, kind=None) -> Fold:
+def fold(cells, kind=None, mark=False) -> Fold:
     """Cells, each with its kind, in one fold, which is named after one kind or after all."""
     label = LABELS[kind] if kind else ", ".join(dict.fromkeys(LABELS[one] for one, _ in cells))
-    classes = ["code-fold", "code-mark"] if kind == "sentence" else ["code-fold"]
+    classes = ["code-fold", "code-mark"] if mark else ["code-fold"]
     return Fold("", *(cell for _, cell in cells), label=label, classes=classes)
 
 

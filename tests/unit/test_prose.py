@@ -61,6 +61,7 @@ def test_what_draws_is_known_by_its_figure():
         ("helper", "data.shape", "fold-code"),
         ("sentence", 'say("It is 1.")', "fold-code"),
         ("demo", "converter(lr=0.1)", "hide-input"),
+        ("demo", "def train(lambd):\n    yield 1, {}\n\n\nlive(train, sweep(train, lambd=[0]))", "hide-input"),
         ("setup", "import pandas\n\npandas.DataFrame(record)", "hide-input"),
         ("install", 'get_ipython().run_line_magic("pip", "install x")', "install"),
     ],
@@ -130,7 +131,8 @@ def pages(tmp_path_factory):
         code('say("Five.")', sentence("Five."), "hide-cell"),
         "**2.** Another.",
         code("6 * 7", (), "hide-cell"),
-        "And a cell of which nothing is left.",
+        "A list, and a cell of which nothing is left.",
+        code('say("- Eight")', sentence("- Eight")),
         code("fifth = 5", (), "remove-input"),
         code("sixth = 6"),
     )
@@ -154,7 +156,7 @@ def label(fold):
 
 
 def test_what_say_prints_is_one_paragraph_with_its_code_behind_a_mark(pages):
-    said, alone = (one for one in pages["chapter"].select(".said") if not one.find_parent("details"))
+    said, alone, _ = (one for one in pages["chapter"].select(".said") if not one.find_parent("details"))
     assert [one.name for one in said.find_all(recursive=False)] == ["p", "details", "p", "details"]
     assert [one.get_text() for one in said.select("p")] == ["One is 1.", "Two is 2."]
     assert said.em.get_text() == "1"
@@ -174,6 +176,7 @@ def test_everything_else_that_does_not_teach_is_one_line(pages):
         ("code of this figure", ["heights = [1, 2]", "plt.plot(heights)"]),
         ("code of this output", ["print(heights)"]),
         ("a check, helper code", ["assert third", "fourth = 4"]),
+        ("code of this sentence", ['say("- Eight")']),  # no mark, which would stand alone
         ("helper code", ["sixth = 6"]),
     ]
 
