@@ -84,6 +84,7 @@ lint: venv
 	$(BIN)/zizmor --offline --quiet .github
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	@$(BIN)/python book/_ext/prose.py book/*.ipynb
 
 unit: venv
 	$(PYTEST) tests/unit

@@ -210,5 +210,5 @@ def test_third_party_scripts_stand_with_their_licence():
     assert (ROOT / "src/weightdecay/vendor/uPlot.LICENSE").exists()
 
 
-def test_only_our_script_is_on_every_page():
-    assert [path.name for path in (ROOT / "book/_static").rglob("*.js")] == ["site.js"]
+def test_only_our_scripts_are_on_every_page():
+    assert {path.name for path in (ROOT / "book/_static").rglob("*.js")} == {"prose.js", "site.js"}
