@@ -25,6 +25,13 @@ def sync_playwright():
 """
 
 
+@pytest.fixture(autouse=True)
+def outside(monkeypatch):
+    """As if no make were running this test: one within another says which folder it enters."""
+    for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
+        monkeypatch.delenv(name, raising=False)
+
+
 @pytest.fixture
 def folder(tmp_path):
     """A clone, as far as make sees it, in a folder with a space."""
