@@ -9,7 +9,7 @@ BUSY := OMP_NUM_THREADS=1 TQDM_DISABLE=1
 PYTEST := $(BUSY) $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 LIBRARY := $(wildcard src/weightdecay/*.py src/weightdecay/*.js src/weightdecay/*.css)
 .NOTPARALLEL:
-.PHONY: help venv book serve pdf lab classroom present test lint unit nbval browser test-colab bench bench-kernels notebooks recompute lock clean
+.PHONY: help venv book serve pdf lab classroom present test lint unit nbval browser test-colab lighthouse bench bench-kernels notebooks recompute lock clean
 
 help:
 	@echo "make book      build the site into _build/html"
@@ -20,6 +20,7 @@ help:
 	@echo "make present   show the demos without code, retraining, on http://127.0.0.1:8866"
 	@echo "make test      lint, unit tests, every notebook, browser tests (needs a Chromium)"
 	@echo "make test-colab   the install cell, every notebook and a slider with Colab's versions (needs Python 3.13)"
+	@echo "make lighthouse   measure every page on a phone, with Lighthouse (needs Node and a Chromium)"
 	@echo "make bench     time retraining, sweeping and drawing"
 	@echo "make bench-kernels   measure what a class with kernels needs, for book/hub.md"
 	@echo "make notebooks run every chapter and store its outputs in the file"
@@ -81,6 +82,9 @@ nbval: venv
 
 browser: classroom
 	$(PYTEST) tests/browser
+
+lighthouse: book
+	$(BIN)/python tests/lighthouse.py $(PAGES)
 
 bench: book
 	$(BIN)/python tests/bench.py
