@@ -4,6 +4,7 @@ A formula that KaTeX refuses fails the build. Headings, alt texts, descriptions 
 of the search show formulas as plain text.
 """
 
+import atexit
 import base64
 import io
 import re
@@ -41,6 +42,7 @@ SPACED = set("=≈≠≤≥<>≪≫+−×∈∼∝→←⟹⟺")
 def engine():
     """KaTeX in a JavaScript engine, started by the first formula."""
     engine = MiniRacer()
+    atexit.register(engine.close)  # later, when Python ends its threads, it could wait for ever
     engine.eval((KATEX / "katex.min.js").read_text(encoding="utf-8"))
     engine.eval(f"var set = {SET}")
     return engine
@@ -51,7 +53,7 @@ def set_formula(latex: str, display: bool = False) -> str:
     """The HTML of a formula. A ValueError says why KaTeX refuses it."""
     answer = engine().call("set", latex, display)
     if "refused" in answer:
-        raise ValueError(f"the formula {latex!r} cannot be set: {answer['refused']}")
+        raise ValueError(f"the formula {latex.strip()} cannot be set: {answer['refused']}")
     html = SOURCE.sub("", answer["html"])
     text = escape(as_text(html))
     return html.replace('class="katex"', f'class="katex nohighlight" data-text="{text}"', 1)
