@@ -105,10 +105,10 @@ def complete_page(app, pagename, templatename, context, doctree):
     # The titles of the parts call themselves headings, without a level.
     tree = context["furo_navigation_tree"]
     context["furo_navigation_tree"] = tree.replace(' role="heading"', "")
+    context["home"] = app.config.html_baseurl
     if doctree is None:
         return
     context["pageurl"] = address(app, pagename)
-    context["card"] = f"{app.config.html_baseurl}_static/card.png"
     context["description"] = escape(describe(doctree))
     # A name that says less than the text which it hides from those who listen.
     body = context["body"].replace(' aria-label="Toggle hidden content"', "")
