@@ -13,7 +13,7 @@ PYTEST := $(NO_BARS) $(BIN)/python -m pytest --numprocesses auto --maxprocesses 
 NBVAL := --nbval
 LIBRARY := $(wildcard src/weightdecay/*.py src/weightdecay/*.js src/weightdecay/*.css)
 .NOTPARALLEL:
-.PHONY: help venv chromium book serve pdf lab classroom present test lint unit nbval browser test-colab test-frameworks test-pretended-gpu check-gpu bench bench-kernels notebooks recompute lock clean
+.PHONY: help venv chromium book serve pdf lab classroom present test lint unit nbval browser test-colab test-frameworks test-pretended-gpu check-gpu lighthouse bench bench-kernels notebooks recompute lock clean
 
 help:
 	@echo "make book      build the site into _build/html"
@@ -27,6 +27,7 @@ help:
 	@echo "make test-frameworks  what the converter says of Keras, Optax and others, with these libraries"
 	@echo "make test-pretended-gpu   every chapter on a GPU that is only pretended"
 	@echo "make check-gpu each chapter's live training on a real GPU against the CPU, for book/hub.md"
+	@echo "make lighthouse   measure every page on a phone, with Lighthouse (needs Node and a Chromium)"
 	@echo "make bench     time retraining, sweeping and drawing"
 	@echo "make bench-kernels   measure what a class with kernels needs, for book/hub.md"
 	@echo "make notebooks run every chapter and store its outputs in the file"
@@ -103,6 +104,9 @@ test-pretended-gpu: venv
 
 check-gpu: venv
 	$(NO_BARS) MPLBACKEND=Agg $(BIN)/python tests/check_gpu.py
+
+lighthouse: chromium book
+	$(BIN)/python tests/lighthouse.py $(PAGES)
 
 bench: chromium book
 	$(BIN)/python tests/bench.py

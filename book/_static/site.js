@@ -13,8 +13,6 @@
     });
   const start = async () => {
     window.__jupyter_widgets_assets_path__ = `${vendor}html-manager/`;
-    // The widget manager hands its labels to MathJax 2's queue; this page has MathJax 3, and no label holds maths.
-    if (window.MathJax) window.MathJax.Hub ??= { Queue() {} };
     await load("requirejs/require.js");
     window.requirejs.config({ paths: { anywidget: `${vendor}anywidget/index` } });
     await load("html-manager/embed-amd.js");
@@ -49,21 +47,60 @@
   else window.addEventListener("load", soon);
 })();
 
+// As it comes near the window: what is wider than the page, and so scrolls in itself, does so with the keyboard too;
+// and code can be copied.
+(() => {
+  const look = ({ target }) => {
+    if (target.scrollWidth > target.clientWidth + 1) target.tabIndex = 0;
+    else target.removeAttribute("tabindex");
+  };
+  const offer = (cell) => {
+    const button = document.createElement("button");
+    Object.assign(button, { type: "button", className: "wd-copy", textContent: "copy" });
+    button.addEventListener("click", async () => {
+      await navigator.clipboard.writeText(cell.querySelector("pre").textContent.trimEnd());
+      button.textContent = "copied";
+      setTimeout(() => { button.textContent = "copy"; }, 1500);
+    });
+    cell.append(button);
+  };
+  const widths = new ResizeObserver((entries) => entries.forEach(look));
+  const near = new IntersectionObserver((entries) => {
+    for (const { target } of entries.filter((one) => one.isIntersecting)) {
+      near.unobserve(target);
+      if (target.matches(".cell_input")) offer(target);
+      else widths.observe(target);
+    }
+  }, { rootMargin: "200px" });
+  document.querySelectorAll("article :is(.cell_input, pre, .math-wrapper, .table-wrapper, .output)").forEach((one) => near.observe(one));
+})();
+
+// In what the search shows of a page, a formula is text, once.
+document.addEventListener("DOMContentLoaded", () => {
+  if (typeof Search === "undefined") return;
+  const { htmlToText } = Search;
+  Search.htmlToText = (html, anchor) => {
+    const page = new DOMParser().parseFromString(html, "text/html");
+    page.querySelectorAll(".katex").forEach((one) => one.replaceWith(one.dataset.text));
+    return htmlToText(page.documentElement.outerHTML, anchor);
+  };
+});
+
 // The old role of a reference, which is no list item by today's rules: its list would count as empty.
 document.querySelectorAll(".citation-list > [role=doc-biblioentry]").forEach((one) => { one.role = "listitem"; });
 
 // On paper nobody can unfold anything, and ink is dark: print all that is folded away, in the light theme.
 (() => {
-  const html = document.documentElement;
+  const { dataset } = document.body;
   let theme, unfolded = [];
   window.addEventListener("beforeprint", () => {
-    theme = html.dataset.theme;
-    html.dataset.theme = "light";
+    theme = dataset.theme;
+    dataset.theme = "light";
     unfolded = [...document.querySelectorAll("details:not([open])")];
     unfolded.forEach((one) => { one.open = true; });
   });
   window.addEventListener("afterprint", () => {
-    html.dataset.theme = theme;
+    dataset.theme = theme;
     unfolded.forEach((one) => { one.open = false; });
   });
 })();

@@ -16,6 +16,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import nbformat
+import yaml
 from chromium import HOW_TO_GET_ONE, find_chromium
 from jupyter_client import BlockingKernelClient
 from playwright.sync_api import expect, sync_playwright
@@ -23,6 +24,9 @@ from playwright.sync_api import expect, sync_playwright
 ROOT = Path(__file__).parents[2]
 HTML = ROOT / "_build" / "html"
 ZIP = ROOT / "_build" / "weight-decay-classroom.zip"
+CONTENTS = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+# The pages of the book, in their order.
+PAGES = ["index.html", *(f"{one['file']}.html" for part in CONTENTS["parts"] for one in part["chapters"])]
 DEMO = ".wd:is([data-at], .wd-form[data-state])"  # a chart or a form sets its attribute once it has drawn
 VIEW = re.compile(r'<script type="application/vnd\.jupyter\.widget-view\+json">(.*?)</script>', re.DOTALL)
 STILL = re.compile(r'<div class="wd-still">.*?</div>', re.DOTALL)  # what stands for a demo until it is drawn

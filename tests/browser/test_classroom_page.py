@@ -1,13 +1,14 @@
 """The page for teachers: a row with the question of every demo, and links that open what they name."""
 
 import json
+import posixpath
 import re
 from functools import cache
 from html import unescape
 from urllib.parse import parse_qs, urlsplit
 
 from playwright.sync_api import expect
-from servers import HTML, VIEW
+from servers import HTML, PAGES, VIEW
 from test_site import STATE, WITH_DEMOS, Page, demos, read_specs
 
 CLASSROOM = "book/classroom.html"
@@ -28,7 +29,7 @@ def demo_links(name):
     """The links of a page that open a demo: (link, page that it leads to, state as {key: values})."""
     links = [(link, urlsplit(link)) for link in sorted(Page(HTML / name).links)]
     return [
-        (link, f"book/{parts.path}" if parts.path else name, parse_qs(parts.fragment))
+        (link, posixpath.join(posixpath.dirname(name), parts.path) if parts.path else name, parse_qs(parts.fragment))
         for link, parts in links
         if parts.fragment.startswith("demo=")
     ]
@@ -60,7 +61,7 @@ def is_right(page, state):
 
 
 def test_links_to_demos_name_what_is_there():
-    links = [(path.name, *one) for path in HTML.glob("book/*.html") for one in demo_links(f"book/{path.name}")]
+    links = [(name, *one) for name in PAGES for one in demo_links(name)]
     assert links
     assert not [(name, link) for name, link, page, state in links if not is_right(page, state)]
 
