@@ -1,4 +1,4 @@
-"""Sentences with measured numbers in them, shown in the chapter and quoted on other pages."""
+"""Sentences with measured numbers in them, shown in the chapter and quoted on other pages; and a line that passes."""
 
 import io
 import re
@@ -37,3 +37,23 @@ def say(sentence: str, **values) -> None:
     for name, number in shown.items():
         metadata = {"scrapbook": {"name": name, "mime_prefix": prefix}}
         display({f"{prefix}text/plain": repr(number)}, metadata=metadata, raw=True)  # quoted: not to be rounded again
+
+
+def passing_line() -> io.TextIOBase | None:
+    """A file for a progress bar, which on stderr would leave an empty line in a notebook; None without a kernel."""
+    return _PassingLine() if hasattr(get_ipython(), "kernel") else None
+
+
+class _PassingLine(io.TextIOBase):
+    """Shows what was written last, and nothing once that is blank."""
+
+    place = None
+
+    def write(self, text: str) -> int:
+        shown = {"text/plain": text.strip()} if text.strip() else {}
+        if self.place:
+            if text:  # a bar also writes "", to stay where it is
+                self.place.update(shown, raw=True)
+        elif shown:
+            self.place = display(shown, raw=True, display_id=True)
+        return len(text)

@@ -94,15 +94,26 @@ def _round(value) -> str:
     return f"{value:.2e}" if value and not 1e-3 <= abs(value) < 1e5 else f"{float(f'{value:.3g}'):g}"
 
 
+def _within(value, low, high) -> str:
+    if value < low or value > high:
+        return f"{'below' if value < low else 'above'} {_round(low if value < low else high)}"
+    return _round(value)
+
+
 def _describe_lines(spec, at, where) -> str:
-    """The variables, and their values in the last column that any of them is drawn in."""
+    """The variables, and their values in the last column that any of them is drawn in.
+
+    A value beyond the axis, such as a loss that is nothing but rounding, is told by the end of the axis.
+    """
     x = np.frombuffer(spec["x"]["values"], float)
-    curves = [(name, one["values"]) for panel in spec["panels"] for name, one in _curves(panel, at, x.size)]
-    drawn = [column for _, values in curves for column in np.flatnonzero(np.isfinite(values))]
+    curves = [
+        (name, one["values"], panel["limits"]) for panel in spec["panels"] for name, one in _curves(panel, at, x.size)
+    ]
+    drawn = [column for _, values, _ in curves for column in np.flatnonzero(np.isfinite(values))]
     if not drawn:
         return f"{where}: nothing to show."
-    values = ", ".join(f"{name} {_round(values[max(drawn)])}" for name, values in curves)
-    names, label = ", ".join(name for name, _ in curves), spec["x"]["label"]
+    values = ", ".join(f"{name} {_within(values[max(drawn)], *limits)}" for name, values, limits in curves)
+    names, label = ", ".join(name for name, *_ in curves), spec["x"]["label"]
     end = x[max(drawn)]
     column = f"{end:.0f}" if end == round(end) else _round(end)
     place = ", ".join(part for part in (where, f"at {label} {column}") if part)

@@ -6,7 +6,6 @@ import itertools
 import json
 import math
 import numbers
-import os
 import pathlib
 import platform
 import sys
@@ -19,9 +18,10 @@ from importlib.metadata import PackageNotFoundError, version
 import joblib
 import numpy as np
 import xarray as xr
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from weightdecay.device import pick_device
+from weightdecay.report import passing_line
 
 SYMBOLS = {"lambd": "λ", "lr": "learning rate η", "tau": "τ", "gamma": "γ", "sigma": "σ", "eps": "ε"}
 NOT_NEGATIVE = {"lambd": "a negative λ makes the weights grow; use 0 for no decay", "lr": "it would climb the loss"}
@@ -79,9 +79,7 @@ def sweep(train, *, dim="step", broadcast=False, n_jobs=None, store=None, units=
         results = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered")(
             joblib.delayed(_train_rows)(once, train, text, fixed | parameters, rows, dim) for rows, parameters in jobs
         )
-        # In a notebook a bar of widgets, which leaves no line behind; it does not look at this variable by itself.
-        quiet = os.environ.get("TQDM_DISABLE", "0") not in ("", "0")
-        for result in tqdm(results, total=len(jobs), desc=program, leave=False, delay=1, disable=quiet):
+        for result in tqdm(results, total=len(jobs), desc=program, leave=False, delay=1, file=passing_line()):
             done.append(result)
     except KeyboardInterrupt:
         warnings.warn(f"Interrupted: {len(done)} of {len(jobs)} runs are kept, the others are NaN.", stacklevel=2)

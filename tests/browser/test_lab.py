@@ -251,9 +251,7 @@ def test_pictures_follow_the_slider(own_demos):
 
 def test_the_bar_of_a_sweep_leaves_nothing_behind(own_demos):
     cell = own_demos("slow").locator("xpath=ancestor::*[contains(@class, 'jp-CodeCell')]")
-    outputs = cell.locator(".jp-OutputArea-child")
-    assert outputs.count() == 2  # the bar was there
-    assert outputs.evaluate_all("(all) => all.map((one) => one.offsetHeight > 0)") == [False, True]
+    expect(cell.locator(".jp-OutputArea-child")).to_have_count(1)
 
 
 def test_a_form_answers_and_tells_python_what_was_typed(lab, own_demos):

@@ -1,12 +1,14 @@
 """The small modules: where the device is chosen, the data, and sentences with numbers."""
 
+import re
 import subprocess
 import sys
 
 import pytest
 import torch
+from tqdm import tqdm
 
-from weightdecay import high_dim_regression, pick_device, say
+from weightdecay import high_dim_regression, pick_device, report, say
 
 
 def test_the_device_can_be_overridden(monkeypatch):
@@ -78,3 +80,18 @@ def test_a_plain_script_writes_into_every_file(monkeypatch, encoding, shown):
     program = "from weightdecay import say; say('λ = {x}', x=3); print('λ')"
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
     assert ended.stdout.decode(encoding.split(":")[0]).splitlines() == [f"{shown} = 3", shown]
+
+
+def test_a_progress_bar_passes(monkeypatch):
+    shown = []
+
+    class Place:
+        update = staticmethod(lambda data, raw: shown.append(data))
+
+    monkeypatch.setattr(report, "display", lambda data, **_: shown.append(data) or Place())
+    for _ in tqdm(range(3), file=report._PassingLine(), leave=False, mininterval=0, disable=False):
+        pass
+    assert [re.search(r"\d/3", line["text/plain"])[0] for line in shown[1:] if line] == ["1/3", "2/3", "3/3"]
+    assert shown[0]
+    assert shown[-1] == {}
+    assert report.passing_line() is None  # here is no notebook

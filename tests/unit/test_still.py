@@ -132,3 +132,9 @@ def test_a_stored_notebook_holds_the_picture_and_no_widget(tmp_path):
     assert output.data.keys() == {"image/png", "text/plain"}
     assert re.fullmatch(r"Shrinking\. loss against step; λ = 1, at step 10: loss 0\.349\.", output.data["text/plain"])
     assert output.metadata["image/png"]["alt"] == output.data["text/plain"]
+
+
+def test_a_value_beyond_the_axis_is_told_by_its_end():
+    demo = live(None, sweep(shrink, lambd=[1, 2], dim="epoch"), log_y=[""], limits={"": (1e-3, 0.5)})
+    said = demo._repr_mimebundle_()[0]["text/plain"]
+    assert "train loss below 0.001, w norm above 0.5" in said
