@@ -220,7 +220,6 @@ def fold(cells, kind=None, mark=False) -> Fold:
 def setup(app):
     app.add_node(Fold, html=(visit_fold, depart_fold))
     app.add_post_transform(FoldCode)
-    app.add_css_file("prose.css")
     app.add_js_file("prose.js", defer="defer")
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 

@@ -42,7 +42,10 @@ def write_styles(app, builder):
     parts = [
         furo.get_pygments_stylesheet(),
         (furo.THEME_PATH / "static" / "styles" / "furo.css").read_text(encoding="utf-8"),
-        Path(app.srcdir, "book", "_static", "site.css").read_text(encoding="utf-8"),
+        *(
+            Path(app.srcdir, "book", "_static", name).read_text(encoding="utf-8")
+            for name in ("site.css", "prose.css")
+        ),
     ]
     static = Path(app.outdir, "_static")
     static.mkdir(parents=True, exist_ok=True)
