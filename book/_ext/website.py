@@ -140,8 +140,9 @@ def write_files(app, exception):
         f"<title>{escape(app.config.html_title)}</title>\n"
         f'<link rel="canonical" href="{home}"><meta name="robots" content="noindex">\n'
         '<link rel="icon" href="../_static/favicon.svg">\n'
-        '<meta http-equiv="refresh" content="0; url=../index.html"></head>\n'
-        '<body><main><h1>Moved</h1><a href="../index.html">Front page</a></main></body>\n'
+        '<script>location.replace("../index.html" + location.hash)</script>\n'
+        '<noscript><meta http-equiv="refresh" content="0; url=../index.html"></noscript>\n'
+        '</head>\n<body><main><h1>Moved</h1><a href="../index.html">Home</a></main></body>\n'
         "</html>\n",
         encoding="utf-8",
     )
