@@ -8,10 +8,21 @@ from urllib.parse import unquote
 import furo
 from docutils import nodes
 from maths import katex_styles, plain
+from myst_nb.sphinx_ import HideCodeCellNode
 from PIL import Image
 from sphinx.builders.html import StandaloneHTMLBuilder
 
 THEME = Path(__file__).parents[1] / "_theme"
+EMPTY_HEAD = re.compile(r"<th[^>]*>(?:<p></p>)?</th>")
+FAR = re.compile(r'wd-far-(\d+)-(\d+)([^"]*)"')
+# How high in lines of code, beyond its text.
+HIGH = {
+    nodes.image: 20,
+    nodes.math_block: 4,
+    nodes.list_item: 1,
+    nodes.definition: 2,
+    nodes.row: 1,
+}
 IMAGE = re.compile(r'<img ([^>]*)src="([^"]*_images/([^"]+\.png))"')
 
 
@@ -61,14 +72,25 @@ def holds_demo(block):
 
 
 def mark_far(app, doctree, docname, near=4000):
-    """Mark what is further down than so many characters: site.css puts its layout off."""
+    """Mark what is further down than so many characters, with how much it is: see site.css."""
     read = 0
     for section in doctree.findall(nodes.section):
         for block in section.children:
             if not isinstance(block, nodes.section | nodes.title):
                 if read > near and not holds_demo(block):
-                    block["classes"].append("wd-far")
+                    block["classes"].append("wd-far-{}-{}".format(*measure(block)))
                 read += len(block.astext())
+
+
+def measure(block):
+    """About how much a part of a page is: characters of text, and lines of code or as high."""
+    if any(block.findall(HideCodeCellNode)):
+        return 0, 1
+    code = list(block.findall(nodes.literal_block))
+    lines = sum(len(one.astext().splitlines()) + 1.5 for one in code)
+    for kind, high in HIGH.items():
+        lines += sum(high for _ in block.findall(kind))
+    return len(block.astext()) - sum(len(one.astext()) for one in code), round(lines)
 
 
 def describe(doctree, most=200):
@@ -115,9 +137,8 @@ def complete_page(app, pagename, templatename, context, doctree):
     context["description"] = escape(describe(doctree))
     # A name that says less than the text which it hides from those who listen.
     body = context["body"].replace(' aria-label="Toggle hidden content"', "")
-    body = body.replace(
-        "<th></th>", "<td></td>"
-    )  # the corner of a table by pandas heads nothing
+    body = EMPTY_HEAD.sub("<td></td>", body)  # the corner of a table heads nothing
+    body = FAR.sub(r'wd-far\3" style="--text: \1; --lines: \2"', body)
     context["body"] = size_images(app, body)
 
 
@@ -143,8 +164,9 @@ def write_files(app, exception):
         f"<title>{escape(app.config.html_title)}</title>\n"
         f'<link rel="canonical" href="{home}"><meta name="robots" content="noindex">\n'
         '<link rel="icon" href="../_static/favicon.svg">\n'
-        '<meta http-equiv="refresh" content="0; url=../index.html"></head>\n'
-        '<body><main><h1>Moved</h1><a href="../index.html">Front page</a></main></body>\n'
+        '<script>location.replace("../index.html" + location.hash)</script>\n'
+        '<noscript><meta http-equiv="refresh" content="0; url=../index.html"></noscript>\n'
+        '</head>\n<body><main><h1>Moved</h1><a href="../index.html">Home</a></main></body>\n'
         "</html>\n",
         encoding="utf-8",
     )

@@ -29,7 +29,11 @@ def demo_links(name):
     """The links of a page that open a demo: (link, page that it leads to, state as {key: values})."""
     links = [(link, urlsplit(link)) for link in sorted(Page(HTML / name).links)]
     return [
-        (link, posixpath.join(posixpath.dirname(name), parts.path) if parts.path else name, parse_qs(parts.fragment))
+        (
+            link,
+            posixpath.normpath(posixpath.join(posixpath.dirname(name), parts.path)) if parts.path else name,
+            parse_qs(parts.fragment),
+        )
         for link, parts in links
         if parts.fragment.startswith("demo=")
     ]

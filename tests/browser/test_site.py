@@ -222,8 +222,10 @@ def test_arrow_keys_read_the_curves(opened):
 def test_a_chart_keeps_the_focus_when_the_page_scrolls(visit):
     page = visit(CHAPTER)
     canvas = page.locator(".wd-canvas").first
-    canvas.focus()  # which scrolls there
-    page.evaluate("scrollBy({ top: -200, behavior: 'instant' })")
+    canvas.focus()
+    for top in (900, 600):
+        page.evaluate("(top) => scrollTo({ top, behavior: 'instant' })", top)
+        page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
     expect(page.locator("html")).to_have_class(
         re.compile("show-back-to-top")
     )  # the theme's mark, and no change of theme
