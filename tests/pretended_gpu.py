@@ -29,7 +29,15 @@ def pretended_gpu(kind="cuda"):
     """Pretend that this machine has one ("cuda" or "mps"), which the book therefore chooses; gives the mode."""
     cuda, mps = (SimpleNamespace(is_available=lambda name=name: name == kind) for name in ("cuda", "mps"))
     machine = SimpleNamespace(device=torch.device, cuda=cuda, backends=SimpleNamespace(mps=mps))
-    with mock.patch.dict(os.environ), mock.patch.object(choice, "torch", machine), PretendedGPU(kind) as mode:
+    parse = torch._C._nn._parse_to  # by which Module.to reads its arguments, a tensor among them, past any mode
+
+    def parse_to(*args, **kwargs):
+        device, *others = parse(*args, **kwargs)
+        like = [*map(on_gpu, tensors_in((args, *kwargs.values())))]
+        return (mode.gpu if like == [True] else device, *others)
+
+    machines = mock.patch.object(choice, "torch", machine), mock.patch.object(torch._C._nn, "_parse_to", parse_to)
+    with mock.patch.dict(os.environ), machines[0], machines[1], PretendedGPU(kind) as mode:
         os.environ.pop("WEIGHTDECAY_DEVICE", None)
         yield mode
 

@@ -1,10 +1,12 @@
 """Sliders over recorded curves which, where there is a kernel, retrain the model and stream the fresh curve."""
 
 import contextvars
+import functools
 import io
 import itertools
 import math
 import numbers
+import signal
 import threading
 import time
 import traceback
@@ -210,10 +212,8 @@ class _Retrainer:
                 self.thread.start()
 
     def interrupt(self):
-        """End the running training; what it has drawn stays."""
-        with self.lock:
-            self.wanted = None
-            self.interrupted = True
+        """End the running training; what it has drawn stays. In a signal's handler: it can wait for no lock."""
+        self.interrupted = True
 
     def work(self):
         idle = threading.Event()
@@ -223,7 +223,7 @@ class _Retrainer:
             while True:
                 with self.lock:
                     at, self.wanted = self.wanted, None
-                    if at is None:
+                    if at is None or self.interrupted:
                         self.thread = None
                         return
                 try:
@@ -278,15 +278,28 @@ def _interrupt_all(*_):
 def _stop_on_interrupt():
     """Let an interrupt of the kernel end the training beside the cells, which is in no cell that it could stop.
 
-    While a cell runs, the interrupt is an exception in it. Between cells a kernel ignores it, and would put back what
-    it has saved: so that is what is replaced.
+    While a kernel handles a message, be it a cell or a slider's move, the interrupt is an exception there. Between
+    messages a kernel ignores it, and would put back what it has saved: so that is what is replaced. A cell that awaits
+    has a handler of its own, and ends in the exception.
     """
     shell = get_ipython()
-    if not hasattr(getattr(shell, "kernel", None), "saved_sigint_handler"):
+    kernel = getattr(shell, "kernel", None)
+    if not hasattr(kernel, "saved_sigint_handler"):
         return
-    shell.kernel.saved_sigint_handler = _interrupt_all
+    kernel.saved_sigint_handler = _interrupt_all
+    kernel.pre_handler_hook = functools.partial(_before_message, kernel)
     if _after_cell not in shell.events.callbacks["post_run_cell"]:
         shell.events.register("post_run_cell", _after_cell)
+
+
+def _before_message(kernel):
+    type(kernel).pre_handler_hook(kernel)
+    signal.signal(signal.SIGINT, _interrupt_in_message)
+
+
+def _interrupt_in_message(*received):
+    _interrupt_all()
+    signal.default_int_handler(*received)
 
 
 def _after_cell(result):

@@ -95,9 +95,10 @@ def _round(value) -> str:
 
 
 def _within(value, low, high) -> str:
-    if value < low or value > high:
-        return f"{'below' if value < low else 'above'} {_round(low if value < low else high)}"
-    return _round(value)
+    said = _round(value)
+    if value < low and said != _round(low):
+        return f"below {_round(low)}"
+    return f"above {_round(high)}" if value > high and said != _round(high) else said
 
 
 def _describe_lines(spec, at, where) -> str:

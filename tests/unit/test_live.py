@@ -333,8 +333,20 @@ demo.sliders[0].index = 1
 RUN = "(demo.chart.run.get('state'), demo.chart.run.get('message', ''), len(steps))"
 
 
-@pytest.mark.parametrize("in_a_cell", [False, True])
-def test_an_interrupt_of_the_kernel_ends_the_training(in_a_cell):
+AFTER_A_CELL = """
+import signal
+handlers = get_ipython().kernel.shell_handlers
+handle = handlers["execute_request"]
+async def interrupted(*message):
+    handlers["execute_request"] = handle
+    await handle(*message)
+    signal.raise_signal(signal.SIGINT)
+handlers["execute_request"] = interrupted
+"""
+
+
+@pytest.mark.parametrize("where", ["between cells", "in a cell", "after a cell"])
+def test_an_interrupt_of_the_kernel_ends_the_training(where):
     manager, client = start_new_kernel()
     try:
 
@@ -346,10 +358,14 @@ def test_an_interrupt_of_the_kernel_ends_the_training(in_a_cell):
 
         assert client.execute(IN_A_KERNEL, reply=True, timeout=60)["content"]["status"] == "ok"
         wait_for(lambda: ask()[0] == "running")
-        if in_a_cell:
+        if where == "in a cell":
             client.execute("print('a cell runs')\ntime.sleep(60)")
             wait_for(lambda: "a cell runs" in str(client.get_iopub_msg(timeout=10)["content"]))
-        manager.interrupt_kernel()
+        if where == "after a cell":
+            client.execute(AFTER_A_CELL, reply=True, timeout=60)
+            ask()
+        else:
+            manager.interrupt_kernel()
         wait_for(lambda: ask()[0] == "stopped")
         _, message, made = ask()
         assert message == f"interrupted at step {made - 2002}: move the slider to train again."

@@ -123,7 +123,7 @@ def test_every_output_is_compared_but_for_what_the_machine_has():
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="there is no make on this machine")
 def test_whatever_make_runs_has_one_thread():
-    command = ["make", "--silent", "--file=Makefile", "--file=-", "threads"]
+    command = ["make", "--silent", "--no-print-directory", "--file=Makefile", "--file=-", "threads"]
     told = {"cwd": ROOT, "env": os.environ | {"OMP_NUM_THREADS": "7"}, "capture_output": True, "text": True}
     ended = subprocess.run(command, input="threads: ; @echo $$OMP_NUM_THREADS", **told)
     assert ended.stdout == "1\n", ended.stderr

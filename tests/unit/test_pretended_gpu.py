@@ -229,6 +229,13 @@ def test_a_network_its_gradients_and_its_optimiser_stay_there(gpu, options):
     assert net.cpu()(torch.ones(5, 3)).device == torch.device("cpu")
 
 
+def test_a_network_goes_where_a_tensor_is(gpu):
+    net = torch.nn.Linear(2, 1)
+    assert net.to(torch.ones(1, device=gpu)).weight.device == GPU
+    assert net.to(torch.double).weight.device == GPU
+    assert net.to(torch.ones(1)).weight.device == torch.device("cpu")
+
+
 def test_apples_gpu_has_no_double_precision():
     with pretended_gpu("mps"):
         x = torch.ones(2, device=pick_device())

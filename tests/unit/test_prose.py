@@ -232,4 +232,4 @@ def test_a_chapter_keeps_code_open_and_folds_code_and_names_no_other_tag(path):
     shown, folded = count(path)
     assert min(shown, folded) >= 25
     tags = {tag for cell in nbformat.read(path, as_version=4).cells for tag in cell.metadata.get("tags", [])}
-    assert tags <= {"install", "show-code", "fold-code", "hide-cell", "nbval-check-output"}
+    assert tags <= {"install", "show-code", "fold-code", "hide-cell", "nbval-ignore-output"}
