@@ -11,7 +11,7 @@ NO_BARS := TQDM_DISABLE=1
 PYTEST := $(NO_BARS) $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 # With other versions than the pinned ones 'make nbval NBVAL=--nbval-lax' runs the chapters and compares nothing.
 NBVAL := --nbval
-LIBRARY := $(wildcard src/weightdecay/*.py src/weightdecay/*.js src/weightdecay/*.css)
+LIBRARY := $(wildcard src/weightdecay/*.py)
 .NOTPARALLEL:
 .PHONY: help venv chromium book serve pdf lab classroom present test lint unit nbval browser test-colab test-frameworks test-pretended-gpu check-gpu lighthouse bench bench-kernels notebooks recompute lock clean
 
@@ -53,7 +53,11 @@ venv: .venv/.installed
 _build/.executed-with: $(LIBRARY) $(wildcard book/records/*.nc) constraints.txt book/hub.json $(wildcard book/gpu.json)
 	@rm -rf _build/.jupyter_cache _build/.doctrees && mkdir -p _build && touch $@
 
-book: venv _build/.executed-with
+# What the pages are laid out with: where that changes, all are written anew.
+_build/.written-with: _config.yml $(wildcard book/_ext/*.py book/_static/* book/_theme/* book/_theme/*/* src/weightdecay/js/*.js src/weightdecay/*.css)
+	@rm -rf _build/html _build/.doctrees && mkdir -p _build && touch $@
+
+book: venv _build/.executed-with _build/.written-with
 	$(NO_BARS) $(BIN)/jupyter-book build --warningiserror --keep-going .
 
 serve: book

@@ -25,10 +25,7 @@ FILES = {
         "dist/fonts/*.woff2": HERE / "katex/fonts",
         "LICENSE": HERE / "katex/LICENSE",
     },
-    "@jupyter-widgets/html-manager@1.0.15": {"dist/embed-amd.js": HERE / "html-manager/embed-amd.js"},
-    "requirejs@2.3.8": {"require.js": HERE / "requirejs/require.js"},
 }
-# The last two packages hold no licence file; LICENSE beside them was copied from their source repositories.
 
 for package, files in FILES.items():
     with tempfile.TemporaryDirectory() as folder:

@@ -12,6 +12,9 @@ from myst_nb.sphinx_ import HideCodeCellNode
 from PIL import Image
 from sphinx.builders.html import StandaloneHTMLBuilder
 
+from weightdecay.chart import Chart
+from weightdecay.form import Form
+
 THEME = Path(__file__).parents[1] / "_theme"
 EMPTY_HEAD = re.compile(r"<th[^>]*>(?:<p></p>)?</th>")
 FAR = re.compile(r'wd-far-(\d+)-(\d+)([^"]*)"')
@@ -57,6 +60,8 @@ def write_styles(app, builder):
             Path(app.srcdir, "book", "_static", name).read_text(encoding="utf-8")
             for name in ("site.css", "prose.css")
         ),
+        Chart._css,
+        Form._css,
     ]
     static = Path(app.outdir, "_static")
     static.mkdir(parents=True, exist_ok=True)
@@ -68,7 +73,7 @@ def write_styles(app, builder):
 
 def holds_demo(block):
     """Whether a demo stands in this part of a page. Its full screen has to leave its place."""
-    return any("jupyter.widget-view" in raw.astext() for raw in block.findall(nodes.raw))
+    return any("wd-place" in raw.astext() for raw in block.findall(nodes.raw))
 
 
 def mark_far(app, doctree, docname, near=4000):

@@ -141,4 +141,4 @@ def _pairs(options) -> list | None:
 
 def read_script(name: str) -> str:
     """The module of a form: the script `name`, which defines `answer`, and what shows its fields."""
-    return "\n".join((_HERE / script).read_text(encoding="utf-8") for script in (name, "keys.js", "form.js"))
+    return "\n".join((_HERE / "js" / script).read_text(encoding="utf-8") for script in (name, "keys.js", "form.js"))

@@ -1,0 +1,122 @@
+"""The demos and forms of a page as scripts that `host.js` shows, and what stands in their place.
+
+MyST-NB would put the state of all widgets into the page and leave it to the widget manager, a
+megabyte of scripts. Here each demo's numbers are a file, and so is each kind of widget's module.
+"""
+
+import hashlib
+import json
+import shutil
+from importlib import import_module
+from pathlib import Path
+
+from docutils import nodes
+from sphinx.util import logging
+
+VIEW = "application/vnd.jupyter.widget-view+json"
+MODEL = "IPY_MODEL_"
+SHOWN = {"VBoxModel", "SelectionSliderModel", "AnyModel"}  # by host.js
+EXPORT = "export default { render };"
+NEEDS = "needs JavaScript and a browser from spring 2022 or later."
+SENTENCES = {
+    "image/png": f"A still picture: the demo itself, which moves, {NEEDS}",
+    "text/markdown": f"The form itself {NEEDS}",
+}
+logger = logging.getLogger(__name__)
+
+
+def take_widgets(app, doctree):
+    """Put a place for each demo where its script was, with what stands for it until it is drawn."""
+    page = app.env.docname
+    known = app.env.nb_metadata.get(page, {})
+    _, state = known.get("js_files", {}).pop("ipywidgets_state", (None, None))
+    if state is None:
+        return
+    models = json.loads(state["body"])["state"]
+    scripts = known["demos"] = {}
+    for bundle in list(doctree.findall(nodes.container)):
+        parts = [part for part in bundle if isinstance(part, nodes.container)]
+        shown = {part["mime_type"]: part for part in parts if "mime_type" in part}
+        if VIEW not in shown:
+            continue
+        (view,) = shown[VIEW].findall(nodes.raw)
+        root = json.loads(view.astext().split(">", 1)[1].rsplit("<", 1)[0])["model_id"]
+        name, height = pack(page, root, models, scripts)
+        still = next(kind for kind in SENTENCES if kind in shown)
+        picture = [node.deepcopy() for node in shown[still].children]
+        for image in (one for node in picture for one in node.findall(nodes.image)):
+            image["alt"] = shown["text/plain"].astext()
+        shown[VIEW].children = []
+        shown[VIEW] += [
+            raw(f'<div class="wd-place" data-demo="{name}" style="{height}"><div class="wd-still">'),
+            *picture,
+            nodes.paragraph("", SENTENCES[still]),
+            raw("</div></div>"),
+        ]
+
+
+def pack(page, root, models, scripts):
+    """Add the scripts of one demo; give the name of the one to start with, and its height as CSS."""
+    used, modules, wanted = {}, {}, [root]
+    while wanted:
+        name = wanted.pop()
+        state = dict(models[name]["state"])
+        if state["_model_name"] not in SHOWN:
+            message = "The site cannot show a %s: teach host.js, or leave it out."
+            logger.warning(message, state["_model_name"], location=page)
+        if "_esm" in state:
+            modules[name] = bring(scripts, "widget", module(state["_anywidget_id"]))
+            del state["_esm"], state["_css"]
+        used[name] = {"state": state, "buffers": models[name].get("buffers", [])}
+        children = state.get("children", [])
+        wanted += [child.removeprefix(MODEL) for child in [*children, *state.get("sliders", [])]]
+    demo = json.dumps(
+        {"root": root, "models": used, "modules": modules}, ensure_ascii=False, separators=(",", ":")
+    )
+    return bring(scripts, page.rsplit("/", 1)[-1], demo), height_of(used)
+
+
+def height_of(used):
+    """What the style sheet makes a demo's height of, so that nothing moves when it is drawn."""
+    sliders = sum("_options_labels" in one["state"] for one in used.values())
+    specs = [one["state"]["spec"] for one in used.values() if "sliders" in one["state"]]
+    panels = sum(len(spec.get("panels", [])) for spec in specs)
+    return f"--sliders: {sliders}; --panels: {panels}" if panels else ""
+
+
+def module(widget):
+    """The module of a class of widgets as an expression, since a page from a disk can import none."""
+    home, _, name = widget.rpartition(".")
+    text = str(getattr(import_module(home), name)._esm).rstrip()
+    if not text.endswith(EXPORT):
+        raise ValueError(f"The module of {widget} has to end in: {EXPORT}")
+    return f"(() => {{\n{text.removesuffix(EXPORT)}return {{ render }};\n}})()"
+
+
+def bring(scripts, title, expression):
+    """Add a script that hands over an expression, under a name that changes with it; give the name."""
+    name = f"{title}-{hashlib.sha256(expression.encode()).hexdigest()[:8]}"
+    scripts[name] = f"weightdecay.bring({json.dumps(name)}, {expression});\n"
+    return name
+
+
+def write_scripts(app, exception):
+    """Write what all pages have, those too that were not built anew."""
+    if exception or app.builder.name != "html":
+        return
+    folder = Path(app.outdir, "_static", "demos")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for page in app.env.nb_metadata.values():
+        for name, text in page.get("demos", {}).items():
+            (folder / f"{name}.js").write_text(text, encoding="utf-8")
+
+
+def raw(text):
+    return nodes.raw("", text, format="html")
+
+
+def setup(app):
+    app.connect("doctree-read", take_widgets)
+    app.connect("build-finished", write_scripts)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
