@@ -1,4 +1,4 @@
-// Shows the demos and forms of a page without a widget manager. demos.py has written each as a script that hands over its
+// Shows the demos and forms of a page without a widget manager. widgets.py has written each as a script that hands over its
 // models, and each kind of widget as one that hands over its module: scripts, since a page from a disk may fetch nothing
 // else. A demo's is fetched when it comes near the window.
 

@@ -10,7 +10,6 @@ from bs4 import BeautifulSoup
 from pypdf import PdfReader
 from servers import CONTENTS, DESK, HTML, PAGES, ROOT, STILL, open_browser, serve_site
 
-STATE = re.compile(r'<script type="application/vnd\.jupyter\.widget-(state|view)\+json">.*?</script>', re.DOTALL)
 TARGET = ROOT / "_build" / "weight-decay.pdf"
 TITLE = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["title"]
 PARTS = {part["caption"]: [f"{one['file']}.html" for one in part["chapters"]] for part in CONTENTS["parts"]}
@@ -28,7 +27,7 @@ article h1 { margin-top: 0; }
 def join_pages() -> str:
     """All pages as one, behind a cover with the contents; each id carries the name of its page, and so does a link."""
     texts = {page: (HTML / page).read_text(encoding="utf-8") for page in PAGES}
-    texts = {page: STILL.sub("", STATE.sub("", text)) for page, text in texts.items()}
+    texts = {page: STILL.sub("", text) for page, text in texts.items()}
     soups = {page: BeautifulSoup(text, "html.parser") for page, text in texts.items()}
     articles = {page: soup.find("article") for page, soup in soups.items()}
     titles = {page: article.h1.find(string=True) for page, article in articles.items()}

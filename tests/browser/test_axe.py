@@ -2,7 +2,7 @@
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from servers import PAGES
+from servers import HANDLE, PAGES
 from test_site import CHAPTER
 
 # What is folded away is read too. A page has thousands of coloured words of code, which take axe very long: the first
@@ -48,7 +48,7 @@ def test_no_violation(visit, name):
 def test_no_violation_in_full_screen(visit, theme):
     page = visit(CHAPTER)
     page.evaluate("(theme) => { document.body.dataset.theme = theme; }", theme)
-    page.locator(".noUi-handle").first.press("f")
+    page.locator(HANDLE).first.press("f")
     page.locator(".wd-full").wait_for()
     for key in "?ph":
         page.keyboard.press(key)

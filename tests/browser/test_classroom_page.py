@@ -1,6 +1,5 @@
 """The page for teachers: a row with the question of every demo, and links that open what they name."""
 
-import json
 import posixpath
 import re
 from functools import cache
@@ -8,8 +7,8 @@ from html import unescape
 from urllib.parse import parse_qs, urlsplit
 
 from playwright.sync_api import expect
-from servers import HTML, PAGES, VIEW
-from test_site import STATE, WITH_DEMOS, Page, demos, read_specs
+from servers import HTML, PAGES, read_demos
+from test_site import WITH_DEMOS, Page, demos, read_specs
 
 CLASSROOM = "book/classroom.html"
 
@@ -17,11 +16,11 @@ CLASSROOM = "book/classroom.html"
 @cache
 def sliders(name):
     """What each slider of a page's demos can say, {title: [labels of each slider]}."""
-    text = (HTML / name).read_text()
-    widgets = json.loads(STATE.search(text)[1])["state"]
-    shown = [widgets[json.loads(view)["model_id"]]["state"] for view in VIEW.findall(text)]
-    boxes = [state["children"][:-1] for state in shown if "children" in state]
-    labels = [[widgets[one.removeprefix("IPY_MODEL_")]["state"]["_options_labels"] for one in box] for box in boxes]
+    labels = []
+    for demo in read_demos(name):
+        states = {f"IPY_MODEL_{key}": model["state"] for key, model in demo["models"].items()}
+        if parts := states[f"IPY_MODEL_{demo['root']}"].get("children"):
+            labels.append([states[part]["_options_labels"] for part in parts[:-1]])
     return dict(zip([spec["title"] for spec in read_specs(name)], labels, strict=True))
 
 

@@ -6,7 +6,7 @@ import pytest
 from bs4 import BeautifulSoup
 from pdf import TITLE, open_book, print_book
 from pypdf import PdfReader
-from servers import HTML, PAGES, STILL, VIEW
+from servers import HTML, PAGES, PLACE, STILL
 
 PAPER = {"viewport": {"width": 680, "height": 960}}  # the width of A4 within its margins
 WIDE = """() => [...document.querySelectorAll("article :is(pre, table, img, .katex-html)")]
@@ -33,7 +33,7 @@ def pdf(book, tmp_path_factory):
 
 @pytest.mark.parametrize("name", PAGES)
 def test_after_every_demo_comes_what_stands_for_it_on_paper(name):
-    _, *after = VIEW.split(STILL.sub("", (HTML / name).read_text(encoding="utf-8")))
+    _, *after = PLACE.split(STILL.sub("", (HTML / name).read_text(encoding="utf-8")))
     for text in after[1::2]:  # the others are what the pattern has caught
         assert "<img " in text.split("</article>")[0] or "tag_print-only" in text
 

@@ -211,4 +211,4 @@ def test_third_party_scripts_stand_with_their_licence():
 
 
 def test_only_our_scripts_are_on_every_page():
-    assert {path.name for path in (ROOT / "book/_static").rglob("*.js")} == {"prose.js", "site.js"}
+    assert {path.name for path in (ROOT / "book/_static").rglob("*.js")} == {"host.js", "prose.js", "site.js"}

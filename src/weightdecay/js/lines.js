@@ -43,7 +43,7 @@ const lines = (demo) => {
     const end = column ?? Math.max(...named.map(([, curve]) => last(curve)));
     const spot = (i) => `${spec.x.label} ${Number.isInteger(axis.values[i]) ? axis.values[i] : round(axis.values[i])}`;
     const values = named.map(([name, curve]) => {
-      const own = column ?? last(curve); // not every variable has a value at every step
+      const own = column ?? (curve[end] === undefined ? last(curve) : end); // not every variable comes at every step
       return `${name} ${round(curve[own])}${own === end || own < 0 ? "" : ` (at ${spot(own)})`}`;
     });
     const origins = run ? [] : [nearest() && `recorded at ${nearest()}`, spec.band].filter(Boolean);

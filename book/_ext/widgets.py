@@ -4,13 +4,17 @@ MyST-NB would put the state of all widgets into the page and leave it to the wid
 megabyte of scripts. Here each demo's numbers are a file, and so is each kind of widget's module.
 """
 
+import base64
 import hashlib
+import io
 import json
+import math
 import shutil
 from importlib import import_module
 from pathlib import Path
 
 from docutils import nodes
+from PIL import Image
 from sphinx.util import logging
 
 VIEW = "application/vnd.jupyter.widget-view+json"
@@ -41,11 +45,12 @@ def take_widgets(app, doctree):
             continue
         (view,) = shown[VIEW].findall(nodes.raw)
         root = json.loads(view.astext().split(">", 1)[1].rsplit("<", 1)[0])["model_id"]
-        name, height = pack(page, root, models, scripts)
+        sentence = shown["text/plain"].astext()
+        name, height = pack(page, root, models, scripts, sentence)
         still = next(kind for kind in SENTENCES if kind in shown)
         picture = [node.deepcopy() for node in shown[still].children]
         for image in (one for node in picture for one in node.findall(nodes.image)):
-            image["alt"] = shown["text/plain"].astext()
+            image["alt"] = sentence
         shown[VIEW].children = []
         shown[VIEW] += [
             raw(f'<div class="wd-place" data-demo="{name}" style="{height}"><div class="wd-still">'),
@@ -55,7 +60,7 @@ def take_widgets(app, doctree):
         ]
 
 
-def pack(page, root, models, scripts):
+def pack(page, root, models, scripts, sentence):
     """Add the scripts of one demo; give the name of the one to start with, and its height as CSS."""
     used, modules, wanted = {}, {}, [root]
     while wanted:
@@ -73,21 +78,58 @@ def pack(page, root, models, scripts):
     demo = json.dumps(
         {"root": root, "models": used, "modules": modules}, ensure_ascii=False, separators=(",", ":")
     )
-    return bring(scripts, page.rsplit("/", 1)[-1], demo), height_of(used)
+    return bring(scripts, page.rsplit("/", 1)[-1], demo), height_of(used, sentence)
 
 
-def height_of(used):
-    """What the style sheet makes a demo's height of, so that nothing moves when it is drawn."""
-    sliders = sum("_options_labels" in one["state"] for one in used.values())
-    specs = [one["state"]["spec"] for one in used.values() if "sliders" in one["state"]]
-    panels = sum(len(spec.get("panels", [])) for spec in specs)
-    return f"--sliders: {sliders}; --panels: {panels}" if panels else ""
+def height_of(used, sentence):
+    """About how high a demo will be on a desk and on a phone, as CSS, so that nothing moves when it is drawn.
+
+    In rem, for lines of so many characters, panels side by side, and the height of one.
+    """
+    states = [one["state"] for one in used.values()]
+    sliders = sum("_options_labels" in state for state in states)
+    (state,) = (state for state in states if "spec" in state)
+    spec = state["spec"]
+    heights = {}
+    for place, (width, beside, chart) in {"desk": (86, 3, 16.25), "phone": (36, 1, 10.32)}.items():
+        high = 2.2 * sliders
+        if "fields" in spec:
+            lines = find(state["_anywidget_id"]).lines * (1.6 if place == "desk" else 2.5)
+            high += 4.2 * math.ceil(len(spec["fields"]) / (3 if place == "desk" else 2)) + lines
+        else:
+            said = sentence.rpartition("; ")[2]  # the names before it stand in the legend
+            high += 2.6 + 1.3 * math.ceil(len(said) / width)
+        for row in batched(spec.get("panels", []), beside):
+            names = max(sum(len(one["name"]) + 9 for one in panel["series"]) for panel in row)
+            high += chart + 0.5 + 1.4 * math.ceil(names * len(row) / width)
+        if "frames" in spec:
+            across, down = size_of_frame(used)
+            high += down / across * min(across, 800 if place == "desk" else 343) / 16
+        heights[place] = high
+    return "; ".join(f"--{place}: {high:.1f}rem" for place, high in heights.items())
+
+
+def batched(parts, size):
+    """Lists of so many parts, the last perhaps shorter."""
+    return [parts[i : i + size] for i in range(0, len(parts), size)]
+
+
+def size_of_frame(used):
+    """Width and height in pixels of the first picture of a demo."""
+    buffers = [buffer for one in used.values() for buffer in one["buffers"]]
+    data = next(one["data"] for one in buffers if one["path"][:2] == ["spec", "frames"])
+    return Image.open(io.BytesIO(base64.b64decode(data))).size
+
+
+def find(widget):
+    """A class of widgets by its full name."""
+    home, _, name = widget.rpartition(".")
+    return getattr(import_module(home), name)
 
 
 def module(widget):
     """The module of a class of widgets as an expression, since a page from a disk can import none."""
-    home, _, name = widget.rpartition(".")
-    text = str(getattr(import_module(home), name)._esm).rstrip()
+    text = str(find(widget)._esm).rstrip()
     if not text.endswith(EXPORT):
         raise ValueError(f"The module of {widget} has to end in: {EXPORT}")
     return f"(() => {{\n{text.removesuffix(EXPORT)}return {{ render }};\n}})()"
