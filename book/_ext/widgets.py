@@ -104,8 +104,8 @@ def height_of(used, sentence):
             high += chart + 0.5 + 1.4 * math.ceil(names * len(row) / width)
         if "frames" in spec:
             across, down = size_of_frame(used)
-            high += down / across * min(across, 800 if place == "desk" else 343) / 16
-        heights[place] = high
+            high += 0.9 + down / across * min(across, 800 if place == "desk" else 343) / 16
+        heights[place] = max(high, 25.4 if place == "desk" else 0)  # what the picture and its sentence take
     return "; ".join(f"--{place}: {high:.1f}rem" for place, high in heights.items())
 
 

@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import expect
-from servers import DEMO, DESK, HANDLE, HTML, PLACE, ROOT, draw_all
+from servers import DEMO, DESK, HANDLE, HTML, PLACE, ROOT, draw_all, open_page
 from test_site import CHAPTER, PHONE, WITH_DEMOS, demos, each_page_with_demos, look, press_arrow, read_specs
 
 POLICY = re.search(r"^default-src .*$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)[0]
@@ -125,17 +125,13 @@ def test_a_drawn_demo_takes_the_place_of_its_picture(visit, name):
 @each_page_with_demos
 @pytest.mark.parametrize("device", [DESK, PHONE], ids=["desk", "phone"])
 def test_there_is_room_for_a_demo_before_it_is_drawn(browser, site, name, device):
+    heights = "() => [...document.querySelectorAll('.wd-place')].map((one) => one.clientHeight)"
     with browser.new_page(**device) as page:
-        held_back = []
-        page.route("**/_static/demos/*", held_back.append)
+        page.route("**/_static/demos/*", lambda route: route.abort())
         page.goto(site["http"] + name)
-        heights = "() => [...document.querySelectorAll('.wd-place')].map((one) => one.clientHeight)"
         kept = page.evaluate(heights)
-        page.unroute("**/_static/demos/*")
-        for request in held_back:
-            request.continue_()
-        page.reload()
-        draw_all(page)
+    with browser.new_page(**device) as page:
+        open_page(page, site["http"], name)
         assert page.evaluate(heights) == pytest.approx(kept, abs=2)
         taken = page.locator(".wd-demo, .wd-form").evaluate_all("(all) => all.map((one) => one.clientHeight)")
         assert taken == pytest.approx(kept, abs=80)
