@@ -309,7 +309,9 @@ def test_a_link_within_a_frame_is_shown_to_be_copied(browser, site):
         page = context.new_page()
         page.route(course, lambda route: route.fulfill(body=frame, content_type="text/html"))
         page.goto(course)
-        demo = page.frame_locator("iframe").locator(".wd-demo").first
+        frame = page.frame_locator("iframe")
+        frame.locator(".wd-place").first.scroll_into_view_if_needed()
+        demo = frame.locator(".wd-demo").first
         demo.locator(HANDLE).press("End")
         expect(demo.locator(".wd")).not_to_have_attribute("data-at", "0")
         made = look(demo)
