@@ -140,6 +140,7 @@ def complete_page(app, pagename, templatename, context, doctree):
     tree = context["furo_navigation_tree"]
     context["furo_navigation_tree"] = tree.replace(' role="heading"', "")
     context["home"] = app.config.html_baseurl
+    context["author"] = app.config.author
     if doctree is None:
         return
     context["pageurl"] = address(app, pagename)

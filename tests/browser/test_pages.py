@@ -213,4 +213,5 @@ def test_a_chapter_leads_to_colab_binder_and_its_repository():
     assert repository in links
     assert any(link.startswith(f"{repository}/issues/new") for link in links)
     assert not soup("book/notation.html").select(".wd-take")  # no notebook
-    assert CONFIG["html"]["extra_footer"] in soup("book/notation.html").footer.get_text()
+    footer = soup("book/notation.html").footer.get_text()
+    assert f"By {CONFIG['author']}. {CONFIG['html']['extra_footer']}" in footer
