@@ -85,7 +85,7 @@ def test_links_with_values_open_demos_as_they_say(visit, site, start):
         filled(re.compile(r"\bwd-full\b"))
         page.wait_for_load_state("networkidle")
         assert 0 <= opened.bounding_box()["y"] <= 80
-        expect(opened.locator(".widget-readout")).to_have_text(state["at"][0].split(","))
+        expect(opened.locator(":is(.widget-readout, .wd-slider output)")).to_have_text(state["at"][0].split(","))
         expect(opened.locator(".wd-note")).to_be_empty()
         pinned = opened.locator(".wd-legend").first.get_by_text("pinned")
         expect(pinned).to_have_count(0) if "pin" not in state else expect(pinned.first).to_be_visible()
