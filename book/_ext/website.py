@@ -8,8 +8,8 @@ from urllib.parse import unquote
 import furo
 from docutils import nodes
 from maths import katex_styles, plain
-from myst_nb.sphinx_ import HideCodeCellNode
 from PIL import Image
+from prose import Fold
 from sphinx.builders.html import StandaloneHTMLBuilder
 
 from weightdecay.chart import Chart
@@ -25,6 +25,7 @@ HIGH = {
     nodes.list_item: 1,
     nodes.definition: 2,
     nodes.row: 1,
+    Fold: 1,
 }
 IMAGE = re.compile(r'<img ([^>]*)src="([^"]*_images/([^"]+\.png))"')
 
@@ -89,13 +90,21 @@ def mark_far(app, doctree, docname, near=4000):
 
 def measure(block):
     """About how much a part of a page is: characters of text, and lines of code or as high."""
-    if any(block.findall(HideCodeCellNode)):
-        return 0, 1
-    code = list(block.findall(nodes.literal_block))
+    code = list(shown(block, nodes.literal_block))
     lines = sum(len(one.astext().splitlines()) + 1.5 for one in code)
     for kind, high in HIGH.items():
-        lines += sum(high for _ in block.findall(kind))
-    return len(block.astext()) - sum(len(one.astext()) for one in code), round(lines)
+        lines += sum(high for _ in shown(block, kind))
+    text = sum(len(one) for one in shown(block, nodes.Text))
+    return text - sum(len(one.astext()) for one in code), round(lines)
+
+
+def shown(block, kind):
+    """What is of a kind in a part of a page, the part included, but for what is folded away."""
+    if isinstance(block, kind):
+        yield block
+    if not isinstance(block, Fold):
+        for child in block.children:
+            yield from shown(child, kind)
 
 
 def describe(doctree, most=200):
@@ -136,6 +145,7 @@ def complete_page(app, pagename, templatename, context, doctree):
     tree = context["furo_navigation_tree"]
     context["furo_navigation_tree"] = tree.replace(' role="heading"', "")
     context["home"] = app.config.html_baseurl
+    context["author"] = app.config.author
     if doctree is None:
         return
     context["pageurl"] = address(app, pagename)

@@ -53,7 +53,9 @@ def take_widgets(app, doctree):
             image["alt"] = sentence
         shown[VIEW].children = []
         shown[VIEW] += [
-            raw(f'<div class="wd-place" data-demo="{name}" style="{height}"><div class="wd-still">'),
+            raw(
+                f'<div class="wd-place" data-demo="{name}" style="{height}"><div class="wd-still">'
+            ),
             *picture,
             nodes.paragraph("", SENTENCES[still]),
             raw("</div></div>"),
@@ -74,9 +76,13 @@ def pack(page, root, models, scripts, sentence):
             del state["_esm"], state["_css"]
         used[name] = {"state": state, "buffers": models[name].get("buffers", [])}
         children = state.get("children", [])
-        wanted += [child.removeprefix(MODEL) for child in [*children, *state.get("sliders", [])]]
+        wanted += [
+            child.removeprefix(MODEL) for child in [*children, *state.get("sliders", [])]
+        ]
     demo = json.dumps(
-        {"root": root, "models": used, "modules": modules}, ensure_ascii=False, separators=(",", ":")
+        {"root": root, "models": used, "modules": modules},
+        ensure_ascii=False,
+        separators=(",", ":"),
     )
     return bring(scripts, page.rsplit("/", 1)[-1], demo), height_of(used, sentence)
 
@@ -91,7 +97,10 @@ def height_of(used, sentence):
     (state,) = (state for state in states if "spec" in state)
     spec = state["spec"]
     heights = {}
-    for place, (width, beside, chart) in {"desk": (86, 3, 16.25), "phone": (36, 1, 10.32)}.items():
+    for place, (width, beside, chart) in {
+        "desk": (86, 3, 16.25),
+        "phone": (36, 1, 10.32),
+    }.items():
         high = 2.2 * sliders
         if "fields" in spec:
             lines = find(state["_anywidget_id"]).lines * (1.6 if place == "desk" else 2.5)
@@ -105,7 +114,9 @@ def height_of(used, sentence):
         if "frames" in spec:
             across, down = size_of_frame(used)
             high += 0.9 + down / across * min(across, 800 if place == "desk" else 343) / 16
-        heights[place] = max(high, 25.4 if place == "desk" else 0)  # what the picture and its sentence take
+        heights[place] = max(
+            high, 25.4 if place == "desk" else 0
+        )  # what the picture and its sentence take
     return "; ".join(f"--{place}: {high:.1f}rem" for place, high in heights.items())
 
 

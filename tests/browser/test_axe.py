@@ -25,7 +25,9 @@ def violations(page, theme, rules=None, within=None):
     """What axe finds on a page, or a part of it, in a theme: each violation."""
     page.evaluate("(theme) => { document.body.dataset.theme = theme; }", theme)
     # Without preload axe leaves stylesheets to the browser, instead of asking for them again at wrong addresses.
-    options = {"resultTypes": ["violations"], "preload": False, "rules": {"target-size": {"enabled": True}}} | (rules or {})
+    options = {"resultTypes": ["violations"], "preload": False, "rules": {"target-size": {"enabled": True}}} | (
+        rules or {}
+    )
     result = Axe().run(page, within, options)
     return [
         f"{theme}: {rule['id']}: {node['target']} {node['html'][:200]}"

@@ -58,7 +58,14 @@ def test_full_screen_and_every_key(visit, name, device):
         expect(chart).to_have_attribute("data-at", start["at"])
         keys.press("?")
         expect(demo.locator(".wd-keys kbd")).to_have_text(
-            ["← →", *(["Space", "H", "F", "R", "L", "?"] if "frames" in spec else ["Space", "P", "H", "F", "R", "L", "D", "?"])]
+            [
+                "← →",
+                *(
+                    ["Space", "H", "F", "R", "L", "?"]
+                    if "frames" in spec
+                    else ["Space", "P", "H", "F", "R", "L", "D", "?"]
+                ),
+            ]
         )
         expect(demo.locator(".wd-keys")).to_be_visible()
         keys.press("?")

@@ -4,11 +4,12 @@ import posixpath
 import re
 from functools import cache
 from html import unescape
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urljoin, urlsplit
 
+import pytest
 from playwright.sync_api import expect
 from servers import HTML, PAGES, read_demos
-from test_site import WITH_DEMOS, Page, demos, read_specs
+from test_site import HOME, WITH_DEMOS, Page, demos, read_specs
 
 CLASSROOM = "book/classroom.html"
 
@@ -69,17 +70,21 @@ def test_links_to_demos_name_what_is_there():
     assert not [(name, link) for name, link, page, state in links if not is_right(page, state)]
 
 
-def test_links_of_the_lesson_open_demos_as_they_say(visit, site):
-    page = visit(CLASSROOM)
-    prepared = [one for one in demo_links(CLASSROOM) if "at" in one[2]]
+@pytest.mark.parametrize("start", [CLASSROOM, HOME])
+def test_links_with_values_open_demos_as_they_say(visit, site, start):
+    page = visit(start)
+    prepared = [one for one in demo_links(start) if "at" in one[2]]
     assert prepared
     for link, name, state in prepared:
         page.wait_for_load_state("networkidle")
         page.goto("about:blank")  # so that a second demo of a page is opened by a new visit too
-        page.goto(f"{site['http']}book/{link}")
+        page.goto(urljoin(f"{site['http']}{start}", link))
         opened = demos_by_title(page, name)[state["demo"][0]]
-        expect(opened).to_have_class(re.compile(r"\bwd-full\b"))
-        expect(opened.locator(".widget-readout")).to_have_text(state["at"][0].split(","))
+        filled = expect(opened).to_have_class if "full" in state else expect(opened).not_to_have_class
+        filled(re.compile(r"\bwd-full\b"))
+        page.wait_for_load_state("networkidle")
+        assert 0 <= opened.bounding_box()["y"] <= 80
+        expect(opened.locator(":is(.widget-readout, .wd-slider output)")).to_have_text(state["at"][0].split(","))
         expect(opened.locator(".wd-note")).to_be_empty()
         pinned = opened.locator(".wd-legend").first.get_by_text("pinned")
         expect(pinned).to_have_count(0) if "pin" not in state else expect(pinned.first).to_be_visible()

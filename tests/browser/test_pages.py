@@ -15,6 +15,17 @@ from test_site import PHONE
 CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
 HOME = CONFIG["html"]["baseurl"]
 each_page = pytest.mark.parametrize("name", PAGES)
+# Waits until something has not moved in the window for thirty frames.
+STILL = """(selector) => new Promise((resolve) => {
+    let last, frames = 0;
+    const look = () => {
+        const { top } = document.querySelector(selector).getBoundingClientRect();
+        frames = Math.abs(top - last) < 1 ? frames + 1 : 0;
+        last = top;
+        frames < 30 ? requestAnimationFrame(look) : resolve();
+    };
+    look();
+})"""
 
 
 @cache
@@ -111,6 +122,16 @@ def test_nothing_is_wider_than_the_page_unless_it_scrolls_in_itself(visit, name,
         assert [one for one in wide if not one.startswith("<div")] == []  # 96 columns of code fit
 
 
+@pytest.mark.parametrize("device", [DESK, PHONE], ids=["desk", "phone"])
+@pytest.mark.parametrize("place", ["pytorch.html#two-controls-that-were-missing", "weissi.html#the-experiment"])
+def test_a_link_leads_to_its_place_however_much_is_laid_out_on_the_way(site, watched, place, device):
+    with watched(site["http"], **device) as page:
+        page.goto(f"{site['http']}book/{place}")
+        page.evaluate(STILL, f"#{place.partition('#')[2]}")
+        top = page.locator(":target").evaluate("(one) => one.getBoundingClientRect().top")
+        assert 0 <= top <= 80
+
+
 def test_what_scrolls_in_itself_does_so_with_the_keyboard(visit):
     page = visit("book/l2-derivation.html", **PHONE)
     wide = page.locator(".math-wrapper").evaluate_all(
@@ -192,4 +213,5 @@ def test_a_chapter_leads_to_colab_binder_and_its_repository():
     assert repository in links
     assert any(link.startswith(f"{repository}/issues/new") for link in links)
     assert not soup("book/notation.html").select(".wd-take")  # no notebook
-    assert CONFIG["html"]["extra_footer"] in soup("book/notation.html").footer.get_text()
+    footer = soup("book/notation.html").footer.get_text()
+    assert f"By {CONFIG['author']}. {CONFIG['html']['extra_footer']}" in footer

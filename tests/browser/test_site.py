@@ -20,7 +20,6 @@ from servers import DESK, HANDLE, HTML, PAGES, PLACE, open_page, press_button, r
 from weightdecay import live, sweep
 
 
-
 def read_charts(name):
     """The models of a built page's charts."""
     demos = read_demos(name)

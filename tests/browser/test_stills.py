@@ -9,7 +9,11 @@ from servers import DEMO, DESK, HANDLE, HTML, PLACE, ROOT, draw_all, open_page
 from test_site import CHAPTER, PHONE, WITH_DEMOS, demos, each_page_with_demos, look, press_arrow, read_specs
 
 POLICY = re.search(r"^default-src .*$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)[0]
-SCRIPTS = {"of the page": r"/host\.js", "of the charts": r"/demos/widget-\w+\.js", "of the demos": r"/demos/pytorch-\w+\.js"}
+SCRIPTS = {
+    "of the page": r"/host\.js",
+    "of the charts": r"/demos/widget-\w+\.js",
+    "of the demos": r"/demos/pytorch-\w+\.js",
+}
 # What browsers of spring 2022 lack.
 YOUNGER = """
     const { prototype } = Array;

@@ -6,6 +6,7 @@ import re
 import shutil
 import statistics
 import subprocess
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -166,6 +167,29 @@ def test_every_figure_says_what_it_shows(chapter):
             if "image/png" in output.get("data", {}):
                 alt = output.metadata.get("image/png", {}).get("alt")  # a demo brings its own
                 assert len(alt or cell.metadata.mystnb.image.alt) > 40
+
+
+def test_under_each_demo_stands_what_to_try_with_its_sliders(chapter):
+    demos = 0
+    for cell, below in pairwise(chapter.cells):
+        if cell.cell_type != "code" or not re.search(r"^(live|frames)\(", cell.source, re.MULTILINE):
+            continue
+        demos += 1
+        alt = "".join(output.get("metadata", {}).get("image/png", {}).get("alt", "") for output in cell.outputs)
+        sliders = re.findall(r"(\S+) = ", alt)  # as "λ = 0.1, at epoch 100: ..."
+        assert sliders
+        assert below.cell_type == "markdown", f"nothing stands under {alt[:60]}"
+        tip = below.source.split("\n\n")[0]
+        assert not re.match("#|(The same )?[Ii]n print", tip), f"nothing to try stands under {alt[:60]}"
+        assert any(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", tip) for name in sliders), f"no {sliders} in: {tip}"
+    assert demos
+
+
+def test_headings_skip_no_level(chapter):
+    text = re.sub(r"```.*?```", "", prose(chapter), flags=re.DOTALL)
+    levels = [len(marks) for marks in re.findall(r"^(#+) ", text, re.MULTILINE)]
+    assert levels[0] == 1 < min(levels[1:])
+    assert all(below - above <= 1 for above, below in pairwise(levels))
 
 
 def test_prose_reads_well_without_the_book(chapter):
