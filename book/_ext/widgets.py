@@ -1,7 +1,8 @@
-"""The demos and forms of a page as scripts that `host.js` shows, and what stands in their place.
+"""The demos and forms of a page as scripts that `host.js` shows, and what stands in for them.
 
 MyST-NB would put the state of all widgets into the page and leave it to the widget manager, a
-megabyte of scripts. Here each demo's numbers are a file, and so is each kind of widget's module.
+megabyte of scripts. Here the numbers of each demo are a file, and so is the module of
+each kind of widget.
 """
 
 import base64
@@ -30,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 
 def take_widgets(app, doctree):
-    """Put a place for each demo where its script was, with what stands for it until it is drawn."""
+    """Put a place for each demo where its script was, with what stands for it until then."""
     page = app.env.docname
     known = app.env.nb_metadata.get(page, {})
     _, state = known.get("js_files", {}).pop("ipywidgets_state", (None, None))
@@ -46,16 +47,19 @@ def take_widgets(app, doctree):
         (view,) = shown[VIEW].findall(nodes.raw)
         root = json.loads(view.astext().split(">", 1)[1].rsplit("<", 1)[0])["model_id"]
         sentence = shown["text/plain"].astext()
-        name, height = pack(page, root, models, scripts, sentence)
+        try:
+            name, height = pack(page, root, models, scripts, sentence)
+        except ValueError as error:
+            logger.warning("%s", error, location=bundle)
+            continue
         still = next(kind for kind in SENTENCES if kind in shown)
         picture = [node.deepcopy() for node in shown[still].children]
         for image in (one for node in picture for one in node.findall(nodes.image)):
             image["alt"] = sentence
         shown[VIEW].children = []
         shown[VIEW] += [
-            raw(
-                f'<div class="wd-place" data-demo="{name}" style="{height}"><div class="wd-still">'
-            ),
+            raw(f'<div class="wd-place" data-demo="{name}" style="{height}">'),
+            raw('<div class="wd-still">'),
             *picture,
             nodes.paragraph("", SENTENCES[still]),
             raw("</div></div>"),
@@ -63,48 +67,45 @@ def take_widgets(app, doctree):
 
 
 def pack(page, root, models, scripts, sentence):
-    """Add the scripts of one demo; give the name of the one to start with, and its height as CSS."""
+    """Add the scripts of one demo; give the name of the first, and the demo's height as CSS.
+
+    Raises ValueError, in one sentence, if host.js does not know one of the widgets.
+    """
     used, modules, wanted = {}, {}, [root]
     while wanted:
         name = wanted.pop()
         state = dict(models[name]["state"])
+        kind = state.get("_anywidget_id", state["_model_name"])
         if state["_model_name"] not in SHOWN:
-            message = "The site cannot show a %s: teach host.js, or leave it out."
-            logger.warning(message, state["_model_name"], location=page)
+            raise ValueError(f"The site cannot show a {kind}: teach host.js, or do without.")
         if "_esm" in state:
-            modules[name] = bring(scripts, "widget", module(state["_anywidget_id"]))
+            modules[name] = bring(scripts, "widget", module(kind))
             del state["_esm"], state["_css"]
         used[name] = {"state": state, "buffers": models[name].get("buffers", [])}
-        children = state.get("children", [])
-        wanted += [
-            child.removeprefix(MODEL) for child in [*children, *state.get("sliders", [])]
-        ]
-    demo = json.dumps(
-        {"root": root, "models": used, "modules": modules},
-        ensure_ascii=False,
-        separators=(",", ":"),
-    )
+        parts = [*state.get("children", []), *state.get("sliders", [])]
+        wanted += [part.removeprefix(MODEL) for part in parts]
+    whole = {"root": root, "models": used, "modules": modules}
+    demo = json.dumps(whole, ensure_ascii=False, separators=(",", ":"))
     return bring(scripts, page.rsplit("/", 1)[-1], demo), height_of(used, sentence)
 
 
 def height_of(used, sentence):
-    """About how high a demo will be on a desk and on a phone, as CSS, so that nothing moves when it is drawn.
+    """About how high a demo will be on a desk and on a phone, so that nothing moves then.
 
-    In rem, for lines of so many characters, panels side by side, and the height of one.
+    As CSS, in rem; for lines of so many characters, panels side by side, and the height of one.
     """
     states = [one["state"] for one in used.values()]
     sliders = sum("_options_labels" in state for state in states)
-    (state,) = (state for state in states if "spec" in state)
+    state = next((state for state in states if "spec" in state), {"spec": {}})
     spec = state["spec"]
     heights = {}
-    for place, (width, beside, chart) in {
-        "desk": (86, 3, 16.25),
-        "phone": (36, 1, 10.32),
-    }.items():
+    screens = {"desk": (86, 3, 16.25), "phone": (36, 1, 10.32)}
+    for place, (width, beside, chart) in screens.items():
+        desk = place == "desk"
         high = 2.2 * sliders
         if "fields" in spec:
-            lines = find(state["_anywidget_id"]).lines * (1.6 if place == "desk" else 2.5)
-            high += 4.2 * math.ceil(len(spec["fields"]) / (3 if place == "desk" else 2)) + lines
+            high += 4.2 * math.ceil(len(spec["fields"]) / (3 if desk else 2))
+            high += find(state["_anywidget_id"]).lines * (1.6 if desk else 2.5)
         else:
             said = sentence.rpartition("; ")[2]  # the names before it stand in the legend
             high += 2.6 + 1.3 * math.ceil(len(said) / width)
@@ -113,10 +114,9 @@ def height_of(used, sentence):
             high += chart + 0.5 + 1.4 * math.ceil(names * len(row) / width)
         if "frames" in spec:
             across, down = size_of_frame(used)
-            high += 0.9 + down / across * min(across, 800 if place == "desk" else 343) / 16
-        heights[place] = max(
-            high, 25.4 if place == "desk" else 0
-        )  # what the picture and its sentence take
+            high += 0.9 + down / across * min(across, 800 if desk else 343) / 16
+        # The picture that stands for it takes as much on a desk.
+        heights[place] = max(high, 25.4 if desk else 0)
     return "; ".join(f"--{place}: {high:.1f}rem" for place, high in heights.items())
 
 
@@ -139,7 +139,7 @@ def find(widget):
 
 
 def module(widget):
-    """The module of a class of widgets as an expression, since a page from a disk can import none."""
+    """The module of a class of widgets as an expression: a page from a disk can import none."""
     text = str(find(widget)._esm).rstrip()
     if not text.endswith(EXPORT):
         raise ValueError(f"The module of {widget} has to end in: {EXPORT}")
@@ -147,7 +147,7 @@ def module(widget):
 
 
 def bring(scripts, title, expression):
-    """Add a script that hands over an expression, under a name that changes with it; give the name."""
+    """Add a script that hands over an expression, under a name that changes with it."""
     name = f"{title}-{hashlib.sha256(expression.encode()).hexdigest()[:8]}"
     scripts[name] = f"weightdecay.bring({json.dumps(name)}, {expression});\n"
     return name

@@ -15,7 +15,7 @@ _HERE = Path(__file__).parent
 
 
 # In one module, since a notebook loads one: what is used stands above what uses it.
-_SCRIPTS = "keys basics axis curves marks table panel lines pictures links classroom demo".split()
+_SCRIPTS = ["keys", "basics", "axis", "curves", "marks", "table", "panel", "lines", "pictures", "links", "classroom"]
 
 
 def _read(*names: str) -> str:
@@ -33,7 +33,7 @@ class Chart(anywidget.AnyWidget):
     beat: counts up while training lasts, so that the script learns when the kernel is gone.
     """
 
-    _esm = _read("vendor/uPlot.iife.min.js", *(f"js/{name}.js" for name in _SCRIPTS))
+    _esm = _read("vendor/uPlot.iife.min.js", *(f"js/{name}.js" for name in [*_SCRIPTS, "demo"]))
     _css = _read("vendor/uPlot.min.css", "chart.css")
     spec = traitlets.Dict().tag(sync=True)
     sliders = traitlets.List(traitlets.Instance(ipywidgets.Widget)).tag(sync=True, **ipywidgets.widget_serialization)

@@ -7,7 +7,8 @@ from servers import DEMO, HANDLE, open_browser, serve_site, start_lab
 MOVE = """async ([moves, states, handles]) => {
     const demo = document.querySelector(".wd-demo");
     const [handle, chart] = [demo.querySelector(handles), demo.querySelector(".wd")];
-    const position = (which = "now") => Number(handle[which === "now" ? "value" : which] ?? handle.getAttribute(`aria-value${which}`));
+    const position = (which = "now") =>
+        Number(handle[which === "now" ? "value" : which] ?? handle.getAttribute(`aria-value${which}`));
     const times = [];
     let key = "ArrowRight";
     for (let i = 0; i < moves; i++) {

@@ -1,7 +1,6 @@
 """The whole book as one PDF: the built pages are joined to one, which the browser prints."""
 
 import posixpath
-import re
 from pathlib import Path
 from urllib.parse import urlsplit
 

@@ -100,6 +100,30 @@ def test_nothing_of_other_themes_is_left():
     assert formulas < 50e3
 
 
+MOVED = """() => new Promise((done) => {
+    let sum = 0;
+    new PerformanceObserver((list) => {
+        for (const entry of list.getEntries()) if (!entry.hadRecentInput) sum += entry.value;
+    }).observe({ type: "layout-shift", buffered: true });
+    setTimeout(() => done(sum), 300);
+})"""
+
+
+@each_page
+def test_a_page_is_light_and_moves_nothing_when_it_opens(watched, site, name):
+    """Before anybody touches it, on a phone; what lies below the window comes when it is near."""
+    with watched(site["http"], **PHONE) as page:
+        got = []
+        page.on("response", lambda answer: got.append(answer))
+        page.goto(site["http"] + name)
+        page.wait_for_load_state("networkidle")
+        page.wait_for_timeout(500)
+        assert page.evaluate(MOVED) <= 0.02
+        weight = sum(len(gzip.compress(answer.body())) for answer in got)
+        assert weight <= 160e3
+        assert len(got) <= 20
+
+
 @each_page
 def test_figures_say_how_large_they_are_and_come_when_needed(name):
     for image in soup(name).select("article img"):

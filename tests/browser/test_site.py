@@ -1,6 +1,7 @@
 """The built site, where there is no kernel: from a server and from disk, on a desk and on a phone."""
 
 import base64
+import csv
 import io
 import re
 from contextlib import contextmanager
@@ -14,8 +15,8 @@ import pytest
 from ipywidgets.embed import embed_data
 from PIL import Image
 from playwright.sync_api import expect
-from widgets import pack
 from servers import DESK, HANDLE, HTML, PAGES, PLACE, open_page, press_button, read_demos
+from widgets import pack
 
 from weightdecay import live, sweep
 
@@ -247,6 +248,52 @@ def test_pinned_curves_stay_until_reset(visit):
     expect(demo.locator(".wd")).to_have_attribute("data-at", before["at"])
     expect(legend).not_to_contain_text("pinned")
     assert look(demo) == before
+
+
+@each_page_with_demos
+def test_the_numbers_of_a_demo_are_a_table(visit, name):
+    page = visit(name)
+    for demo, spec in zip(demos(page), read_specs(name), strict=True):
+        if "frames" in spec:
+            expect(demo.locator("[data-key=D]")).to_have_count(0)
+            continue
+        with page.expect_download() as download:
+            press_button(demo, "CSV")
+        assert download.value.suggested_filename.endswith(".csv")
+        names, *rows = csv.reader(download.value.path().read_text(encoding="utf-8").splitlines())
+        x = np.frombuffer(spec["x"]["values"], np.float64)
+        there = ~np.isnan(x)
+        assert len(rows) == np.prod(spec["shape"], dtype=int) * there.sum()
+        series = [one for panel in spec["panels"] for one in panel["series"]]
+        assert names[len(spec["shape"])] == spec["x"]["label"]
+        assert [float(row[len(spec["shape"])]) for row in rows[: there.sum()]] == list(x[there])
+        for one in series:
+            column = [float(row[names.index(one["name"])] or "nan") for row in rows]
+            values = np.frombuffer(one["values"], np.float32).reshape(-1, x.size)[:, there].ravel()
+            np.testing.assert_allclose(column, values, rtol=1e-6, atol=1e-37)
+        demo.locator(HANDLE).first.press("Home")
+        assert rows[0][0] == demo.locator("output").first.inner_text()
+
+
+def test_a_menu_holds_what_is_seldom_used(visit):
+    page = visit(CHAPTER, **PHONE)
+    demo = demos(page)[0]
+    row = demo.locator(".wd-bar > .wd-button, .wd-more > summary, .wd-badge")
+    assert row.all_inner_texts() == ["recorded", "Play", "Predict", "Full screen", "More"]
+    assert len({round(one.bounding_box()["y"] / 10) for one in row.all()}) == 1  # one row, on a phone too
+    menu, more = demo.locator(".wd-menu"), demo.locator(".wd-more > summary")
+    expect(menu).to_be_hidden()
+    more.press("Enter")
+    assert menu.locator("button").all_inner_texts() == ["Pin", "Reset", "Link", "CSV", "Keys"]
+    for close in (lambda: page.keyboard.press("Escape"), lambda: page.locator("article h1").click()):
+        expect(menu).to_be_visible()
+        close()
+        expect(menu).to_be_hidden()
+        more.click()
+    menu.get_by_role("button", name="Keys").click()
+    expect(menu).to_be_hidden()
+    expect(demo.locator(".wd-keys")).to_be_visible()
+    expect(more).to_be_focused()
 
 
 def test_sliders_work_with_reduced_motion(visit):

@@ -5,7 +5,7 @@ import json
 import psutil
 import pytest
 from playwright.sync_api import expect
-from servers import DESK, HANDLE, copy_until_demo, press_button, start_voila
+from servers import DESK, copy_until_demo, press_button, start_voila
 
 CHAPTER = "Weight decay in PyTorch"
 # Press a key on a slider and look before the browser can hear of the kernel's answer; then note each state.

@@ -26,7 +26,7 @@ YOUNGER_STYLE = r"""
 @(container|scope|starting-style|property|view-transition)\b
 \b(color-mix|oklch|oklab|light-dark|anchor)\(
 \d(dvh|svh|lvh|dvw|svw|lvw|cqw|cqh|cqi|cqb|cqmin|cqmax|lh)\b
-[\s{;](translate|scale|rotate|text-wrap|field-sizing|content-visibility):
+[\s{;](translate|scale|rotate|text-wrap|field-sizing):
 \bsubgrid\b
 \b(width|height)\s*[<>]
 """.strip().splitlines()
