@@ -110,7 +110,10 @@ def height_of(used, sentence):
             said = sentence.rpartition("; ")[2]  # the names before it stand in the legend
             high += 2.6 + 1.3 * math.ceil(len(said) / width)
         for row in batched(spec.get("panels", []), beside):
-            names = max(sum(len(one["name"]) + 9 for one in panel["series"]) for panel in row)
+            names = max(
+                len(panel["label"]) + sum(len(one["name"]) + 9 for one in panel["series"])
+                for panel in row
+            )
             high += chart + 0.5 + 1.4 * math.ceil(names * len(row) / width)
         if "frames" in spec:
             across, down = size_of_frame(used)

@@ -32,7 +32,7 @@ const makeAxis = (x) => {
 // Not every font has the sign of a norm.
 const plain = (label) => label.replace(/‖/g, "||");
 
-// Both axes of a panel. size: of their text, in pixels.
+// Both axes of a panel; panel.js says what stands along y. size: of their text, in pixels.
 const axesOf = (panel, x, axis, ink, size) => {
   const rule = { stroke: onDark(ink) ? "rgba(255,255,255,.14)" : "rgba(0,0,0,.1)", width: 1 };
   const font = `${size}px system-ui, sans-serif`;
@@ -45,6 +45,6 @@ const axesOf = (panel, x, axis, ink, size) => {
   };
   return [
     { ...style, label: plain(x.label), size: 2.5 * size, ...axis.options },
-    { ...style, label: plain(panel.label), size: 4.5 * size, ...(panel.log && log) },
+    { ...style, size: 4.5 * size, ...(panel.log && log) },
   ];
 };

@@ -12,6 +12,8 @@ const buildPanel = (panel, number, view) => {
   const colours = onDark(ink) ? DARK : LIGHT;
   const offset = curves.panels.slice(0, number).reduce((sum, one) => sum + one.series.length, 0);
   const legend = element("div", "wd-legend", panel.box);
+  // What stands along the y axis stands here, where it is read without turning one's head, and is never cut off.
+  if (panel.series.some((one) => one.name !== panel.label)) element("span", "wd-label", legend, plain(panel.label));
   const size = Math.max(12, Math.floor(0.85 * parseFloat(getComputedStyle(panel.box).fontSize))); // large on a projector
   const bold = size / 12;
   const dots = { show: true, filter: (plot, number) => curves.lonely(plot.data[number]) };
