@@ -164,6 +164,8 @@ def _demo(spec, grid, start) -> ipywidgets.VBox:
             layout={"width": "100%", "max_width": "46rem"},
         )
         sliders.append(slider)
+    if all(isinstance(value, numbers.Real) for values in grid.values() for value in values):
+        spec["stops"] = [[float(value) for value in values] for values in grid.values()]
     chart = Chart(spec=spec, sliders=sliders)
     demo = Demo(sliders, chart, layout={"width": "100%"})
     demo.add_class("wd-demo")

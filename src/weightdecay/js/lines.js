@@ -54,7 +54,7 @@ const lines = (demo) => {
 
   // Whether somebody still trains: a kernel that was restarted, or has died, says nothing more.
   let heard = Date.now(), silence = null;
-  const alive = () => sliders[0]?.comm_live !== false && Date.now() - heard < SILENCE_MS;
+  const alive = () => Boolean(model.train) || (sliders[0]?.comm_live !== false && Date.now() - heard < SILENCE_MS);
   const hear = () => {
     heard = Date.now();
     clearTimeout(silence);
@@ -77,7 +77,8 @@ const lines = (demo) => {
     if (run?.state === "running" && calm.matches && !toggled && alive()) return;
     complete = false;
     const lost = run?.state === "running" && !alive();
-    badge.textContent = lost ? "stopped" : run ? `live on ${run.device}` : "recorded";
+    const here = run?.state === "running" ? "training here" : `trained here in ${round(run?.seconds)} s`;
+    badge.textContent = lost ? "stopped" : !run ? "recorded" : run.device === "here" ? here : `live on ${run.device}`;
     badge.classList.toggle("wd-live", Boolean(run) && !lost);
     root.dataset.state = lost ? "lost" : run ? run.state : "recorded";
     const trouble = lost ? LOST : run ? run.message : spec.diverged[flat()];
