@@ -46,7 +46,7 @@ const lines = (demo) => {
       const own = column ?? (curve[end] === undefined ? last(curve) : end); // not every variable comes at every step
       return `${name} ${round(curve[own])}${own === end || own < 0 ? "" : ` (at ${spot(own)})`}`;
     });
-    const origins = run ? [] : [nearest() && `recorded at ${nearest()}`, spec.band].filter(Boolean);
+    const origins = run && Object.keys(run.series).length ? [] : [nearest() && `recorded at ${nearest()}`, spec.band].filter(Boolean);
     const origin = origins.length ? ` (${origins.join("; ")})` : "";
     const place = end < 0 ? "nothing to show" : `at ${spot(end)}: ${values.join(", ")}`;
     return `${where()}${where() ? ", " : ""}${place}${origin}.`;
@@ -77,7 +77,7 @@ const lines = (demo) => {
     if (run?.state === "running" && calm.matches && !toggled && alive()) return;
     complete = false;
     const lost = run?.state === "running" && !alive();
-    const here = run?.state === "running" ? "training here" : `trained here in ${round(run?.seconds)} s`;
+    const here = { running: "training here", stopped: "stopped", error: "recorded" }[run?.state] ?? `trained here in ${round(run?.seconds)} s`;
     badge.textContent = lost ? "stopped" : !run ? "recorded" : run.device === "here" ? here : `live on ${run.device}`;
     badge.classList.toggle("wd-live", Boolean(run) && !lost);
     root.dataset.state = lost ? "lost" : run ? run.state : "recorded";

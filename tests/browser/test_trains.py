@@ -1,0 +1,173 @@
+"""Demos that train on the page itself, with no kernel: the same numbers as PyTorch's, and what goes wrong said."""
+
+import csv
+import re
+
+import numpy as np
+import pytest
+from demos import demos_of
+from playwright.sync_api import expect
+from servers import DESK, HTML, PAGES, ROOT, press_button, read_demos
+from test_site import HOME, WITH_DEMOS, demos, read_charts, read_specs
+
+from weightdecay.sweep import follow
+
+TRAINS = [
+    name for name in PAGES if (HTML / name).exists() and any(c["state"].get("program") for c in read_charts(name))
+]
+each_page_that_trains = pytest.mark.parametrize("name", TRAINS or [HOME])
+
+
+def trains_of(name):
+    """What trains in the demos of a page, by their titles."""
+    source = ROOT / name.replace(".html", ".md") if name != HOME else ROOT / "book" / "index.md"
+    if not source.exists():
+        return {demo.title: demo for demo in demos_of(name.removeprefix("book/").removesuffix(".html"))}
+    cells = re.findall(
+        r"```\{code-cell\}.*?\n(?::tags:.*\n|---\n(?:.*\n)*?---\n)*(.*?)```", source.read_text(), re.DOTALL
+    )
+    return {demo.title: demo for demo in demos_of("", cells)}
+
+
+def values_between(stops, seed):
+    """A value for a slider that stands on none of its stops, as it would be typed."""
+    rng = np.random.default_rng(seed)
+    k = rng.integers(len(stops) - 1)
+    low, high = sorted(stops)[k : k + 2]
+    return float(f"{low + (0.3 + 0.4 * rng.random()) * (high - low):.3g}")
+
+
+def train_here(demo, values):
+    for field, value in zip(demo.locator(".wd-number").all(), values, strict=True):
+        field.fill(f"{value:g}")
+        field.press("Enter")
+    ended = re.compile("done|diverged")
+    expect(demo.locator(".wd-badge")).to_have_text(re.compile("trained here"), timeout=60_000)
+    expect(demo.locator(".wd")).to_have_attribute("data-state", ended)
+
+
+def read_table(page, demo, count):
+    """The last rows of a demo's table: the fresh run."""
+    with page.expect_download() as download:
+        press_button(demo, "CSV")
+    names, *rows = csv.reader(download.value.path().read_text(encoding="utf-8").splitlines())
+    return names, rows[-count:]
+
+
+@each_page_that_trains
+@pytest.mark.parametrize("scheme", ["http", "file"])
+def test_the_page_trains_as_pytorch_does(visit, name, scheme):
+    page, trains, tried = visit(name, scheme), trains_of(name), 0
+    for demo, chart, spec in zip(demos(page), read_charts(name), read_specs(name), strict=True):
+        if not chart["state"].get("program"):
+            expect(demo.locator("[data-trains]")).to_have_count(0)
+            continue
+        assert demo.locator(".wd").get_attribute("data-trains") is not None
+        params, one = chart["state"]["program"]["params"], trains[spec["title"]]
+        x = np.frombuffer(spec["x"]["values"], np.float64)
+        for seed in range(3) if scheme == "http" else [3]:
+            values = [values_between(stops, seed) for stops in spec["stops"]]
+            train_here(demo, values)
+            names, rows = read_table(page, demo, int((~np.isnan(x)).sum()))
+            assert [float(row[0]) for row in rows] == [values[0]] * len(rows)
+            steps = follow(one.train, dict(zip(params, values, strict=True)), dim=one.dim)
+            expected = {step: numbers for step, numbers, _ in steps}
+            for panel in spec["panels"]:
+                for series, key in zip(panel["series"], panel["keys"], strict=True):
+                    column, at = names.index(series["name"]), len(values)
+                    here = {float(row[at]): float(row[column]) for row in rows if row[column] != ""}
+                    there = {step: numbers[key][0] for step, numbers in expected.items() if key in numbers}
+                    assert here.keys() == {step for step, number in there.items() if np.isfinite(number)}
+                    most = np.nanmax(np.abs(list(there.values())))
+                    for step, number in here.items():
+                        assert number == pytest.approx(there[step], rel=2e-3, abs=1e-5 * most), (key, step, values)
+            tried += 1
+    assert tried
+
+
+def test_a_dozen_demos_train_in_seven_chapters():
+    trainable = {name: [c for c in read_charts(name) if c["state"].get("program")] for name in WITH_DEMOS}
+    assert sum(map(len, trainable.values())) >= 12
+    assert sum(map(bool, trainable.values())) >= 7
+
+
+def test_what_makes_no_sense_is_said_and_nothing_is_lost(visit):
+    page = visit(HOME)
+    demo = demos(page)[0]
+    field, wrong, chart = demo.locator(".wd-number").first, demo.locator(".wd-wrong").first, demo.locator(".wd")
+    before = chart.get_attribute("data-at")
+    for typed in ("-1", "NaN", "much", "", "1e999"):
+        field.fill(typed)
+        field.press("Enter")
+        expect(wrong).to_have_text(f"λ must be a finite number that is not negative, but it is {typed or 'nothing'}.")
+        expect(chart).to_have_attribute("data-at", before)
+    field.fill("1e9")
+    field.press("Enter")
+    expect(wrong).to_be_empty()
+    expect(chart).to_have_attribute("data-state", "diverged")
+    expect(demo.locator(".wd-message")).to_contain_text("diverged: at epoch 1 ")
+    press_button(demo, "Reset")
+    expect(chart).to_have_attribute("data-at", before)
+    expect(demo.locator(".wd-badge")).to_have_text("recorded")
+
+
+def test_a_move_takes_the_place_of_the_last_and_a_link_opens_any_value(visit):
+    page = visit(HOME)
+    demo = demos(page)[0]
+    field = demo.locator(".wd-number").first
+    for value in np.geomspace(0.011, 7.7, 12):
+        field.fill(f"{value:.4g}")
+        field.press("Enter")
+    expect(demo.locator(".wd-badge")).to_have_text(re.compile("trained here"))
+    expect(demo.locator(".wd-summary")).to_contain_text("λ = 7.7,")
+    press_button(demo, "Link")
+    said = demo.locator(".wd-summary").inner_text()
+    other = visit(HOME)
+    other.goto("about:blank")
+    other.goto(page.url)
+    expect(other.locator(".wd-badge").first).to_have_text(re.compile("trained here"))
+    expect(other.locator(".wd-summary").first).to_have_text(said)
+    demos(other)[0].locator("input[type=range]").first.press("ArrowRight")  # to the stop beside it
+    expect(other.locator(".wd-badge").first).to_have_text("recorded")
+    expect(other.locator(".wd-summary").first).to_contain_text("λ = 10,")
+
+
+NO_WASM = """window.Worker = class {
+    constructor() { setTimeout(() => this.onerror({ message: "no WebAssembly" }), 200); }
+    postMessage() {}
+};"""
+
+
+@pytest.mark.parametrize(
+    "failure", ["delete window.WebAssembly", "window.Worker = function () { throw new Error('no workers') }", "offline"]
+)
+def test_where_nothing_can_train_the_record_stays(browser, site, failure):
+    with browser.new_context(**DESK) as context:
+        page = context.new_page()
+        if failure == "offline":
+            page.route("**/demos/runtime-*", lambda route: route.abort())
+        elif "WebAssembly" in failure:
+            page.add_init_script(NO_WASM)
+        else:
+            page.add_init_script(failure)
+        page.goto(site["http"] + HOME)
+        demo = page.locator(".wd-demo").first
+        field = demo.locator(".wd-number").first
+        field.fill("0.1234")
+        field.press("Enter")
+        expect(demo.locator(".wd-message")).to_contain_text("cannot train here")
+        expect(demo.locator(".wd-summary")).to_contain_text("recorded at λ = 0.1")
+        demo.locator("input[type=range]").first.press("ArrowRight")
+        expect(demo.locator(".wd-message")).to_be_empty()
+
+
+def test_nothing_of_it_comes_before_it_is_asked_for(browser, site):
+    with browser.new_context(**DESK) as context:
+        page = context.new_page()
+        asked = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(site["http"] + HOME)
+        demo = page.locator(".wd-demo").first
+        demo.locator("input[type=range]").first.press("ArrowRight")
+        page.wait_for_load_state("networkidle")
+        assert not [url for url in asked if re.search("runtime|program|trainer", url)]
