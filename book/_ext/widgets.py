@@ -98,7 +98,7 @@ def pack(page, root, models, scripts, sentence):
 
 
 def take_program(page, program, buffers, scripts):
-    """Put what a page trains with into scripts of its own, which it fetches when it is to train."""
+    """Put what a page trains with into a script, which it fetches when it is to train."""
     own = [one | {"path": one["path"][1:]} for one in buffers if one["path"][0] == "program"]
     text = json.dumps({"state": program, "buffers": own}, separators=(",", ":"))
     name = bring(scripts, page.rsplit("/", 1)[-1] + "-program", text)
@@ -109,7 +109,8 @@ def take_program(page, program, buffers, scripts):
 @cache
 def runtime():
     """Scripts with the runtime's module and, in pieces, its program, both packed."""
-    module, wasm = (gzip.compress((RUNTIME / name).read_bytes(), mtime=0) for name in RUNTIME_FILES)
+    files = [(RUNTIME / name).read_bytes() for name in RUNTIME_FILES]
+    module, wasm = (gzip.compress(data, mtime=0) for data in files)
     pieces = [module, *(wasm[i : i + PIECE] for i in range(0, len(wasm), PIECE))]
     scripts = {}
     for piece in pieces:
