@@ -144,6 +144,7 @@ weightdecay.bring("trainer", (() => {
     const worker = new Worker(URL.createObjectURL(new Blob([`(${work})()`], { type: "text/javascript" })));
     const asked = new Map();
     let count = 0;
+    worker.onerror = ({ message }) => asked.forEach((hear) => hear({ state: "error", message }));
     worker.onmessage = ({ data }) => asked.get(data.id)(data);
     // Each answer is given to `hear`; what is returned fulfils with the last.
     const ask = (message, hear = () => {}) =>
@@ -156,7 +157,6 @@ weightdecay.bring("trainer", (() => {
           if (answer.state === "error") reject(new Error(answer.message));
           else resolve(answer);
         });
-        worker.onerror = (event) => asked.forEach((hear) => hear({ state: "error", message: event.message }));
         worker.postMessage({ id, ...message });
       });
     await ask({ module: await unpack([module]), wasm: await unpack(texts) });
