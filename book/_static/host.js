@@ -154,7 +154,7 @@ const weightdecay = (() => {
         ask ??= fetchScript(name).then((packed) => send({ name, program: fill(packed, Uint8Array) }));
         await ask;
         if (mine !== latest) return;
-        show("running", { seconds: 0 });
+        show("starting");
         const x = [...new Float64Array(spec.x.values.buffer)];
         const ended = await send({ name, parameters, x }, ({ state, series, seconds }) => {
           const long = seconds > 20 ? "this takes long here: stop it (T), or move the slider." : "";
@@ -171,12 +171,13 @@ const weightdecay = (() => {
       }
     };
     const stop = async () => (await runtime)?.({ stop: true });
-    chart.train = () => (chart.get("run").state === "running" ? stop() : train());
+    const busy = () => ["starting", "running"].includes(chart.get("run").state);
+    chart.train = () => (busy() ? stop() : train());
     // Off the record the page trains by itself; a further move takes the place of the last.
     let soon = null;
     const moved = () => {
       clearTimeout(soon);
-      if (chart.get("run").state === "running") stop();
+      if (busy()) stop();
       latest += 1;
       chart.state.run = {}; // of other values, though the sliders' stops may be the same
       if (sliders.some((slider, i) => spec.between[i][slider.get("index")][1] !== "")) soon = setTimeout(train, 30);

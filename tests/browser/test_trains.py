@@ -2,11 +2,10 @@
 
 import csv
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
-from demos import demos_of
+from demos import demos_of_page
 from playwright.sync_api import expect
 from servers import DESK, HTML, PAGES, ROOT, press_button
 from test_site import HOME, WITH_DEMOS, demos, read_charts, read_specs
@@ -17,20 +16,6 @@ TRAINS = [
     name for name in PAGES if (HTML / name).exists() and any(c["state"].get("program") for c in read_charts(name))
 ]
 each_page_that_trains = pytest.mark.parametrize("name", TRAINS or [HOME])
-
-
-def trains_of(name):
-    """What trains in the demos of a page, by their titles."""
-    source = ROOT / "book" / Path(name).with_suffix(".md").name
-    cells = None
-    if source.exists():
-        blocks = re.findall(
-            r"^```\{code-cell\}.*?\n(.*?)^```$", source.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
-        )
-        cells = [
-            re.sub(r"\A(:[^\n]*\n|---\n.*?^---\n)*\n*", "", block, flags=re.DOTALL | re.MULTILINE) for block in blocks
-        ]
-    return {demo.title: demo for demo in demos_of(source.stem, cells)}
 
 
 def values_between(stops, seed):
@@ -61,7 +46,7 @@ def read_table(page, demo, count):
 @each_page_that_trains
 @pytest.mark.parametrize("scheme", ["http", "file"])
 def test_the_page_trains_as_pytorch_does(visit, name, scheme):
-    page, trains, tried = visit(name, scheme), trains_of(name), 0
+    page, trains, tried = visit(name, scheme), demos_of_page(name), 0
     for demo, chart, spec in zip(demos(page), read_charts(name), read_specs(name), strict=True):
         if not chart["state"].get("program"):
             expect(demo.locator("[data-trains]")).to_have_count(0)

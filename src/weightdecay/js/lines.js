@@ -77,7 +77,7 @@ const lines = (demo) => {
     if (run?.state === "running" && calm.matches && !toggled && alive()) return;
     complete = false;
     const lost = run?.state === "running" && !alive();
-    const here = { running: "training here", stopped: "stopped", error: "recorded" }[run?.state] ?? `trained here in ${round(run?.seconds)} s`;
+    const here = { starting: "training here", running: "training here", stopped: "stopped", error: "recorded" }[run?.state] ?? `trained here in ${round(run?.seconds)} s`;
     badge.textContent = lost ? "stopped" : !run ? "recorded" : run.device === "here" ? here : `live on ${run.device}`;
     badge.classList.toggle("wd-live", Boolean(run) && !lost);
     root.dataset.state = lost ? "lost" : run ? run.state : "recorded";
@@ -157,7 +157,7 @@ const lines = (demo) => {
     marks,
     reset,
     table: () => tableOf(demo, curves, axis),
-    busy: () => model.get("run").state === "running" && alive(),
+    busy: () => ["starting", "running"].includes(model.get("run").state) && alive(),
     stop: () => {
       clearTimeout(silence);
       sliders[0]?.off("comm_live_update", draw);
