@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from demos import demos_of_page
 from playwright.sync_api import expect
-from servers import DESK, HTML, PAGES, ROOT, press_button
+from servers import DESK, HTML, PAGES, press_button
 from test_site import HOME, WITH_DEMOS, demos, read_charts, read_specs
 
 from weightdecay.sweep import follow
