@@ -9,18 +9,14 @@ from servers import DEMO, HANDLE, open_browser, open_page, serve_site, start_lab
 MOVE = """async ([moves, states, handles]) => {
     const demo = document.querySelector(".wd-demo");
     const [handle, chart] = [demo.querySelector(handles), demo.querySelector(".wd")];
-    const position = (which = "now") =>
-        Number(handle[which === "now" ? "value" : which] ?? handle.getAttribute(`aria-value${which}`));
     const times = [];
-    let key = "ArrowRight";
     for (let i = 0; i < moves; i++) {
-        if (position() === position("min")) key = "ArrowRight";
-        if (position() === position("max")) key = "ArrowLeft";
+        const before = chart.dataset.at, key = i % 2 ? "ArrowLeft" : "ArrowRight";
         const start = performance.now(), reached = {};
         handle.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
         await new Promise((resolve) => {
             const look = () => {
-                if (Number(chart.dataset.at) !== position()) return;
+                if (chart.dataset.at === before) return;
                 for (const state of states) {
                     if (state.includes(chart.dataset.state)) reached[state] ??= performance.now() - start;
                 }

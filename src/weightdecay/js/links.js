@@ -46,7 +46,10 @@ const links = (demo, view, { box, note, full, toggleFull, reset }) => {
     try {
       const read = (text, free) => {
         const parts = text.split(",");
-        return sliders.map((_, i) => find(parts[i], i, free));
+        // What is recorded at one value only may be left out.
+        return sliders.map((_, i) =>
+          i >= parts.length && spec.shape[i] === 1 ? { index: demo.start[i], miss: "" } : find(parts[i], i, free),
+        );
       };
       const target = state.has("at") ? read(state.get("at"), true) : at().map((index) => ({ index, miss: "" }));
       const pins = state.getAll("pin").map((text) => read(text).map(({ index }) => index));
