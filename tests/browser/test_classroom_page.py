@@ -60,7 +60,7 @@ def is_right(page, state):
         return False
     labels = sliders(page)[state["demo"][0]]
     places = [place.split(",") for place in [*state.get("at", []), *state.get("pin", [])]]
-    recorded = [spec["shape"] for spec in read_specs(page) if spec["title"] == state["demo"][0]][0]
+    recorded = next(spec["shape"] for spec in read_specs(page) if spec["title"] == state["demo"][0])
     needed = sum(size > 1 for size in recorded)  # what is recorded at one value only may be left out
     there = [needed <= len(place) <= len(labels) and all(map(list.__contains__, labels, place)) for place in places]
     return all(there) and state.keys() <= {"demo", "at", "pin", "full"}
