@@ -162,8 +162,8 @@ class Tape:
 def translate(function, leaves, spec) -> dict:
     """A traced function as an ONNX graph, for inputs like the tensors among `leaves`.
 
-    BatchNorm is taken apart while it is traced: ONNX would run it as at test time. A matrix times a vector becomes one of
-    two matrices: ONNX Runtime confuses the axes where the matrix is transposed. What only people read is left out.
+    BatchNorm is taken apart while it is traced: ONNX would run it as at test time. A matrix times a vector becomes one
+    of two matrices: ONNX Runtime confuses the axes where the matrix is transposed. What only people read is left out.
     """
     _needs("onnx", "onnxscript")
     tensors = tuple(leaf for leaf in leaves if isinstance(leaf, torch.Tensor))
