@@ -314,7 +314,8 @@ COMMANDS += ["Control+Enter", "Alt+Enter", "Control+x", "Control+v", "Control+a"
 PARTS = {
     "a slider": ("fragile", ".noUi-handle"),
     "a chart": ("fragile", ".wd-canvas"),
-    "a button": ("fragile", "[data-key=R]"),
+    "a button": ("fragile", "[data-key=H]"),
+    "a menu": ("fragile", ".wd-more > summary"),
     "a slider over pictures": ("pictures", ".noUi-handle"),
     "a list of choices": ("The λ converter", "select >> nth=1"),
     "a number of a form": ("The λ converter", "input >> nth=1"),

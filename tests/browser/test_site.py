@@ -194,8 +194,8 @@ def test_text_is_there_before_the_widgets(browser, site, name):
     held_back = []
     with browser.new_page() as page:
         page.route("**/_static/demos/*", lambda request: held_back.append(request))
-        page.goto(site["http"] + name)
         with page.expect_request("**/_static/demos/*"):
+            page.goto(site["http"] + name, wait_until="domcontentloaded")
             page.locator(".wd-place").first.scroll_into_view_if_needed()
         expect(page.locator("article h1")).to_be_visible()
         expect(page.locator("article p").first).to_be_visible()
