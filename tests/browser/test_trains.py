@@ -67,7 +67,7 @@ def test_the_page_trains_as_pytorch_does(visit, name, scheme):
                     here = {float(row[at]): float(row[column]) for row in rows if row[column] != ""}
                     there = {step: numbers[key][0] for step, numbers in expected.items() if key in numbers}
                     assert here.keys() == {step for step, number in there.items() if np.isfinite(number)}
-                    most = np.nanmax(np.abs(list(there.values())))
+                    most = np.nanmax(np.abs([0, *there.values()]))  # a curve may be recorded only
                     for step, number in here.items():
                         assert number == pytest.approx(there[step], rel=2e-3, abs=1e-5 * most), (key, step, values)
             tried += 1
