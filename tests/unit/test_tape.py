@@ -187,6 +187,29 @@ def test_functions_take_and_return_lists_and_dicts_and_call_each_other():
     check(program, train, {"lambd": 0.3})
 
 
+def test_what_is_made_once_and_used_for_ever_leaves_the_tape_short():
+    @traced
+    def columns(lambd):
+        return lambd / 2, 2 * lambd
+
+    @traced
+    def shrink(w, half, double):
+        return w * (1 - 0.1 * half - 0.1 * double)
+
+    def train(lambd):
+        half, double = columns(lambd)
+        w = torch.ones(2)
+        for k in range(500):
+            w = shrink(w, half, double)
+            if k % 10 == 9:
+                yield k, losses(w, X[:, :2], Y)
+
+    program = record(train, {"lambd": 0.01}).program()
+    assert program["depth"] <= 3
+    assert len(str(program["items"])) < 1000
+    check(program, train, {"lambd": 0.02})
+
+
 def test_what_is_yielded_may_be_a_constant_and_may_be_missing():
     def train(lambd):
         w = torch.ones(3)
@@ -228,6 +251,17 @@ def batchnorm_test(W, mean, var, X):
 
 def test_batchnorm_is_trained_with_the_statistics_of_the_batch():
     check(record(batchnorm_training, {"lambd": 1.0}).program(), batchnorm_training, {"lambd": 0.3})
+
+
+def test_a_very_small_epsilon_is_kept():
+    @traced
+    def adam_like(g, lambd):
+        return (1 - lambd) * g / (g.square().sqrt() + 1e-8)
+
+    def train(lambd):
+        yield 1, {"step": adam_like(torch.tensor(0.0), lambd)}
+
+    check(record(train, {"lambd": 0.5}).program(), train, {"lambd": 0.3})
 
 
 def tampered(program, name, old="Sub", new="Add"):
