@@ -143,11 +143,11 @@ const weightdecay = (() => {
       const mine = (latest += 1), at = sliders.map((slider) => slider.get("index"));
       const parameters = Object.fromEntries(sliders.map((slider, i) => [params[i], slider.free.value()]));
       const show = (state, more) => mine === latest && chart.set("run", { at, state, device: "here", message: "", series: {}, ...more });
-      const bar = document.createElement("progress");
+      const loading = document.createElement("label"), bar = loading.appendChild(document.createElement("progress"));
       try {
         if (!runtime) {
-          place.querySelector(".wd-bar").after(bar);
-          bar.setAttribute("aria-label", "loading what trains here");
+          place.querySelector(".wd-bar").after(loading);
+          bar.before("loading what trains here, 4 MB: ");
           runtime = fetchScript("../trainer").then(({ begin }) => begin(fetchScript, parts, (share) => (bar.value = share)));
         }
         const send = await runtime;
@@ -167,7 +167,7 @@ const weightdecay = (() => {
         runtime = ask = null;
         show("error", { message: `this browser cannot train here (${error.message}); what is recorded stays.` });
       } finally {
-        bar.remove();
+        loading.remove();
       }
     };
     const stop = async () => (await runtime)?.({ stop: true });
