@@ -22,6 +22,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 TYPES = ("float32", "float64", "int64", "bool")
 TOLERANCE = 1e-3  # of a number, and a thousandth of that of the largest of its curve
+NOISE = 1e-6  # in relation to a number, some times its rounding
 LONGEST = 64  # calls in a period that is looked for
 KINDS = 16  # of plain arguments a function may be called with: each is a graph of its own
 
@@ -42,15 +43,15 @@ def traced(function):
             return function(*args, **kwargs)
         with listening(None):  # what it calls is part of it
             out = function(*args, **kwargs)
-        listener(function, args, kwargs, out)
-        return out
+        heard = listener(function, args, kwargs, out)
+        return out if heard is None else heard
 
     return call
 
 
 @contextlib.contextmanager
 def listening(listener):
-    """Let `listener(function, args, kwargs, out)` hear of every call of a traced function."""
+    """Let `listener(function, args, kwargs, out)` hear of each call of a traced function, and answer in its place."""
     token = _listener.set(listener)
     try:
         yield listener
@@ -350,8 +351,8 @@ def check(program, train, params) -> None:
     """Run a program at `params` and compare each number that it yields with those of `train(**params)` itself.
 
     Raises ValueError, which names the yield and the function that made it, where they differ by more than `TOLERANCE`
-    of the number and a thousandth of that of the largest of its curve. Where training magnifies rounding, or counts,
-    twice as much is allowed as `TOLERANCE` more of each parameter changes up to there and in the tenth of the run that
+    of the number and a thousandth of that of the largest of its curve. Where training magnifies rounding, twice as much
+    is allowed as `NOISE` on all results of traced functions changes up to there and in the tenth of the run that
     follows. What is not finite is not compared.
     """
     params = {name: float(np.float32(value)) for name, value in params.items()}
@@ -374,9 +375,10 @@ def check(program, train, params) -> None:
         return min(((int(rows.argmax()), name) for name, rows in off.items() if rows.any()), default=None)
 
     if wrong():
-        _, nudged = _table(train(**{name: (1 + TOLERANCE) * value for name, value in params.items()}))
+        with listening(_Noise()):
+            _, shaken = _table(train(**params))
         for name, values in own.items():
-            moved = np.nan_to_num(abs(nudged[name] - values), nan=np.inf)
+            moved = np.nan_to_num(abs(shaken[name] - values), nan=np.inf)
             most = np.maximum.accumulate(np.where(np.isfinite(values), moved, 0))
             room[name] += 2 * most[np.minimum(np.arange(len(most)) + len(most) // 10, len(most) - 1)]
     if first := wrong():
@@ -387,6 +389,21 @@ def check(program, train, params) -> None:
             f"{function or 'no traced function'}, where train says {own[name][row]:g}: what depends on "
             f"{', '.join(params)} must be computed by traced functions, from tensors."
         )
+
+
+class _Noise:
+    """Answers for traced functions with what they return, a little disturbed."""
+
+    def __init__(self):
+        self.rng = torch.Generator().manual_seed(0)
+
+    def __call__(self, function, args, kwargs, out):
+        return pytree.tree_map(self.disturbed, out)
+
+    def disturbed(self, value):
+        if not value.is_floating_point():
+            return value
+        return value * (1 + NOISE * torch.randn(value.shape, generator=self.rng).to(value))
 
 
 def _table(run) -> tuple[list, dict]:

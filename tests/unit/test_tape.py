@@ -342,6 +342,7 @@ def test_what_training_magnifies_is_allowed_and_no_more():
 
     program = record(train, {"lambd": 0.0}).program()
     check(program, train, {"lambd": 0.01})
+    check(program, train, {"lambd": 0.0})
     with pytest.raises(ValueError, match="at step 0, made by chaotic"):
         check(tampered(program, "chaotic"), train, {"lambd": 0.01})
 
