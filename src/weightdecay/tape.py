@@ -10,7 +10,6 @@ import functools
 import itertools
 import json
 import logging
-import numbers
 import warnings
 from collections import deque
 
@@ -83,7 +82,7 @@ class Tape:
         leaves, spec = pytree.tree_flatten((args, kwargs))
         refs, used = self.refs(leaf for leaf in leaves if isinstance(leaf, torch.Tensor))
         self.items.append((["call", self.name(function, leaves, spec), refs], used))
-        if not any(ref[0] == "o" for ref in refs):
+        if all(ref[0] != "o" for ref in refs):
             self.repeatable[self.calls] = self.items[-1]
         for i, value in enumerate(pytree.tree_leaves(out)):
             if not isinstance(value, torch.Tensor):
@@ -110,13 +109,12 @@ class Tape:
                 self.items.append(self.repeatable[call])
                 self.latest[call], self.calls = self.calls, self.calls + 1
         for kind, at, *which in origins:
-            if kind == "c":
+            if kind == "o":
+                at = self.calls - self.latest.get(at, at)
+                self.depth = max(self.depth, at)
+            elif kind == "c":
                 used.append(at)
-                refs.append(["c"])
-            else:
-                back = self.calls - self.latest.get(at, at) if kind == "o" else at
-                self.depth = max(self.depth, back if kind == "o" else 0)
-                refs.append([kind, back, *which])
+            refs.append(["c"] if kind == "c" else [kind, at, *which])
         return refs, tuple(used)
 
     def origin_of(self, value) -> list:
@@ -131,9 +129,7 @@ class Tape:
 
     def constant(self, value) -> int:
         """The number of a constant, of which one copy is kept."""
-        if isinstance(value, numbers.Real):
-            value = float(value)
-        array = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
+        array = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(float(value))
         if array.dtype.name not in TYPES:
             raise ValueError(f"A tape holds {', '.join(TYPES)}, but here is {array.dtype}: convert it first.")
         return self.constants.setdefault((array.dtype.name, array.shape, array.tobytes()), len(self.constants))
@@ -163,17 +159,17 @@ class Tape:
         constants: [{"type": one of `TYPES`, "shape": list, "data": bytes}].
         items: see `compact`. depth: how many calls back any reference reaches.
         """
-        functions = {
-            name: translate(function, leaves, spec)
-            for function, kinds in self.functions.items()
-            for (_, _, spec), (name, leaves) in kinds.items()
-        }
-        constants = [{"type": kind, "shape": list(shape), "data": data} for kind, shape, data in self.constants]
-        items = [[template, list(used)] for template, used in compact(self.items)]
-        params = list(self.params)
         return {
-            "params": params, "functions": functions, "constants": constants, "items": items, "depth": self.depth
-        }  # fmt: skip
+            "params": list(self.params),
+            "functions": {
+                name: translate(function, leaves, spec)
+                for function, kinds in self.functions.items()
+                for (_, _, spec), (name, leaves) in kinds.items()
+            },
+            "constants": [{"type": kind, "shape": list(shape), "data": data} for kind, shape, data in self.constants],
+            "items": [[template, list(used)] for template, used in compact(self.items)],
+            "depth": self.depth,
+        }
 
 
 def translate(function, leaves, spec) -> dict:
@@ -375,7 +371,7 @@ def check(program, train, params) -> None:
         return min(((int(rows.argmax()), name) for name, rows in off.items() if rows.any()), default=None)
 
     if wrong():
-        with listening(_Noise()):
+        with listening(_disturb(torch.Generator().manual_seed(0))):
             _, shaken = _table(train(**params))
         for name, values in own.items():
             moved = np.nan_to_num(abs(shaken[name] - values), nan=np.inf)
@@ -391,24 +387,22 @@ def check(program, train, params) -> None:
         )
 
 
-class _Noise:
+def _disturb(rng):
     """Answers for traced functions with what they return, a little disturbed."""
 
-    def __init__(self):
-        self.rng = torch.Generator().manual_seed(0)
+    def disturbed(value):
+        noise = NOISE * torch.randn(value.shape, generator=rng)
+        return value * (1 + noise.to(value)) if value.is_floating_point() else value
 
-    def __call__(self, function, args, kwargs, out):
-        return pytree.tree_map(self.disturbed, out)
-
-    def disturbed(self, value):
-        if not value.is_floating_point():
-            return value
-        return value * (1 + NOISE * torch.randn(value.shape, generator=self.rng).to(value))
+    return lambda function, args, kwargs, out: pytree.tree_map(disturbed, out)
 
 
 def _table(run) -> tuple[list, dict]:
     """What a run yields as its steps and {variable: array}, NaN where there is no value."""
     steps, rows = zip(*run, strict=True)
-    rows = [{name: np.asarray(value).item() for name, value in row.items() if value is not None} for row in rows]
-    names = sorted({name for row in rows for name in row})
-    return [float(step) for step in steps], {name: np.array([row.get(name, np.nan) for row in rows]) for name in names}
+    names = sorted({name for row in rows for name, value in row.items() if value is not None})
+    given = {name: [row.get(name) for row in rows] for name in names}
+    return [float(step) for step in steps], {
+        name: np.array([value.item() if hasattr(value, "item") else value for value in values], float)
+        for name, values in given.items()
+    }
