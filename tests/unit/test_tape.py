@@ -7,9 +7,11 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from notebooks import ROOT
 from torch import nn
 
 from weightdecay import live, sweep, traced
+from weightdecay.stack import BatchNorm
 from weightdecay.tape import check, compact, expand, play, record
 
 X = torch.randn(12, 3, generator=torch.Generator().manual_seed(0))
@@ -253,6 +255,21 @@ def test_batchnorm_is_trained_with_the_statistics_of_the_batch():
     check(record(batchnorm_training, {"lambd": 1.0}).program(), batchnorm_training, {"lambd": 0.3})
 
 
+def test_the_epsilon_of_batchnorm_may_be_a_knob():
+    @traced
+    def out(state, x, net, training):
+        return torch.func.functional_call(net.train(training), state, x).square().mean()
+
+    def train(eps):
+        net = BatchNorm(3, 1, eps)
+        net.weight.data[0, 0] = 2.0
+        state = dict(net.named_parameters()) | dict(net.named_buffers())
+        for training in (True, False):
+            yield int(training), {"out": out(state, X.T[None], net, training)}
+
+    check(record(train, {"eps": 1.0}).program(), train, {"eps": 0.1})
+
+
 def test_a_very_small_epsilon_is_kept():
     @traced
     def adam_like(g, lambd):
@@ -392,6 +409,13 @@ def test_translating_warns_of_nothing_and_leaves_logging_as_it_was():
 @pytest.fixture
 def building(monkeypatch):
     monkeypatch.setenv("WEIGHTDECAY_TAPE", "1")
+
+
+def test_only_the_target_that_builds_the_book_records():
+    lines = (ROOT / "Makefile").read_text(encoding="utf-8").splitlines()
+    (line,) = [line for line in lines if "WEIGHTDECAY_TAPE" in line]
+    assert "WEIGHTDECAY_TAPE=1" in line
+    assert "jupyter-book build" in line
 
 
 def untraced(lambd):
