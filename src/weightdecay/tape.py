@@ -37,15 +37,20 @@ def traced(function):
 
     @functools.wraps(function)
     def call(*args, **kwargs):
-        listener = _listener.get()
-        if listener is None:
-            return function(*args, **kwargs)
-        with listening(None):  # what it calls is part of it
-            out = function(*args, **kwargs)
-        heard = listener(function, args, kwargs, out)
-        return out if heard is None else heard
+        return _call(function, args, kwargs)
 
     return call
+
+
+def _call(function, args, kwargs):
+    """By its name in this module, so that a traced function can be sent to another process."""
+    listener = _listener.get()
+    if listener is None:
+        return function(*args, **kwargs)
+    with listening(None):  # what it calls is part of it
+        out = function(*args, **kwargs)
+    heard = listener(function, args, kwargs, out)
+    return out if heard is None else heard
 
 
 @contextlib.contextmanager

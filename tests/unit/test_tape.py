@@ -4,6 +4,7 @@ import copy
 import random
 import warnings
 
+import cloudpickle
 import numpy as np
 import pytest
 import torch
@@ -70,6 +71,14 @@ def test_a_traced_function_is_the_function_itself():
     assert torch.equal(step(w, X, Y, batch, 0.5), step.__wrapped__(w, X, Y, batch, 0.5))
     assert step.__name__ == "step"
     assert "One step" in step.__doc__
+
+
+def test_a_traced_function_of_a_notebook_goes_to_other_processes():
+    space = {"traced": traced, "__name__": "__main__"}
+    cell = "@traced\ndef double(w):\n    return 2 * w\n\ndef train(lambd):\n    yield 1, {'w': double(lambd)}"
+    exec(cell, space)
+    assert cloudpickle.loads(cloudpickle.dumps(space["double"]))(2) == 4
+    assert next(cloudpickle.loads(cloudpickle.dumps(space["train"]))(3)) == (1, {"w": 6})
 
 
 def test_the_program_is_what_the_page_reads(program):
