@@ -10,7 +10,6 @@ import functools
 import itertools
 import json
 import logging
-import numbers
 import warnings
 from collections import deque
 
@@ -22,6 +21,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 TYPES = ("float32", "float64", "int64", "bool")
 TOLERANCE = 1e-3  # of a number, and a thousandth of that of the largest of its curve
+NOISE = 1e-6  # in relation to a number, some times its rounding
 LONGEST = 64  # calls in a period that is looked for
 KINDS = 16  # of plain arguments a function may be called with: each is a graph of its own
 
@@ -37,20 +37,25 @@ def traced(function):
 
     @functools.wraps(function)
     def call(*args, **kwargs):
-        listener = _listener.get()
-        if listener is None:
-            return function(*args, **kwargs)
-        with listening(None):  # what it calls is part of it
-            out = function(*args, **kwargs)
-        listener(function, args, kwargs, out)
-        return out
+        return _call(function, args, kwargs)
 
     return call
 
 
+def _call(function, args, kwargs):
+    """By its name in this module, so that a traced function can be sent to another process."""
+    listener = _listener.get()
+    if listener is None:
+        return function(*args, **kwargs)
+    with listening(None):  # what it calls is part of it
+        out = function(*args, **kwargs)
+    heard = listener(function, args, kwargs, out)
+    return out if heard is None else heard
+
+
 @contextlib.contextmanager
 def listening(listener):
-    """Let `listener(function, args, kwargs, out)` hear of every call of a traced function."""
+    """Let `listener(function, args, kwargs, out)` hear of each call of a traced function, and answer in its place."""
     token = _listener.set(listener)
     try:
         yield listener
@@ -82,7 +87,7 @@ class Tape:
         leaves, spec = pytree.tree_flatten((args, kwargs))
         refs, used = self.refs(leaf for leaf in leaves if isinstance(leaf, torch.Tensor))
         self.items.append((["call", self.name(function, leaves, spec), refs], used))
-        if not any(ref[0] == "o" for ref in refs):
+        if all(ref[0] != "o" for ref in refs):
             self.repeatable[self.calls] = self.items[-1]
         for i, value in enumerate(pytree.tree_leaves(out)):
             if not isinstance(value, torch.Tensor):
@@ -109,13 +114,12 @@ class Tape:
                 self.items.append(self.repeatable[call])
                 self.latest[call], self.calls = self.calls, self.calls + 1
         for kind, at, *which in origins:
-            if kind == "c":
+            if kind == "o":
+                at = self.calls - self.latest.get(at, at)
+                self.depth = max(self.depth, at)
+            elif kind == "c":
                 used.append(at)
-                refs.append(["c"])
-            else:
-                back = self.calls - self.latest.get(at, at) if kind == "o" else at
-                self.depth = max(self.depth, back if kind == "o" else 0)
-                refs.append([kind, back, *which])
+            refs.append(["c"] if kind == "c" else [kind, at, *which])
         return refs, tuple(used)
 
     def origin_of(self, value) -> list:
@@ -130,9 +134,7 @@ class Tape:
 
     def constant(self, value) -> int:
         """The number of a constant, of which one copy is kept."""
-        if isinstance(value, numbers.Real):
-            value = float(value)
-        array = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
+        array = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(float(value))
         if array.dtype.name not in TYPES:
             raise ValueError(f"A tape holds {', '.join(TYPES)}, but here is {array.dtype}: convert it first.")
         return self.constants.setdefault((array.dtype.name, array.shape, array.tobytes()), len(self.constants))
@@ -162,17 +164,17 @@ class Tape:
         constants: [{"type": one of `TYPES`, "shape": list, "data": bytes}].
         items: see `compact`. depth: how many calls back any reference reaches.
         """
-        functions = {
-            name: translate(function, leaves, spec)
-            for function, kinds in self.functions.items()
-            for (_, _, spec), (name, leaves) in kinds.items()
-        }
-        constants = [{"type": kind, "shape": list(shape), "data": data} for kind, shape, data in self.constants]
-        items = [[template, list(used)] for template, used in compact(self.items)]
-        params = list(self.params)
         return {
-            "params": params, "functions": functions, "constants": constants, "items": items, "depth": self.depth
-        }  # fmt: skip
+            "params": list(self.params),
+            "functions": {
+                name: translate(function, leaves, spec)
+                for function, kinds in self.functions.items()
+                for (_, _, spec), (name, leaves) in kinds.items()
+            },
+            "constants": [{"type": kind, "shape": list(shape), "data": data} for kind, shape, data in self.constants],
+            "items": [[template, list(used)] for template, used in compact(self.items)],
+            "depth": self.depth,
+        }
 
 
 def translate(function, leaves, spec) -> dict:
@@ -350,8 +352,8 @@ def check(program, train, params) -> None:
     """Run a program at `params` and compare each number that it yields with those of `train(**params)` itself.
 
     Raises ValueError, which names the yield and the function that made it, where they differ by more than `TOLERANCE`
-    of the number and a thousandth of that of the largest of its curve. Where training magnifies rounding, or counts,
-    twice as much is allowed as `TOLERANCE` more of each parameter changes up to there and in the tenth of the run that
+    of the number and a thousandth of that of the largest of its curve. Where training magnifies rounding, twice as much
+    is allowed as `NOISE` on all results of traced functions changes up to there and in the tenth of the run that
     follows. What is not finite is not compared.
     """
     params = {name: float(np.float32(value)) for name, value in params.items()}
@@ -374,9 +376,10 @@ def check(program, train, params) -> None:
         return min(((int(rows.argmax()), name) for name, rows in off.items() if rows.any()), default=None)
 
     if wrong():
-        _, nudged = _table(train(**{name: (1 + TOLERANCE) * value for name, value in params.items()}))
+        with listening(_disturb(torch.Generator().manual_seed(0))):
+            _, shaken = _table(train(**params))
         for name, values in own.items():
-            moved = np.nan_to_num(abs(nudged[name] - values), nan=np.inf)
+            moved = np.nan_to_num(abs(shaken[name] - values), nan=np.inf)
             most = np.maximum.accumulate(np.where(np.isfinite(values), moved, 0))
             room[name] += 2 * most[np.minimum(np.arange(len(most)) + len(most) // 10, len(most) - 1)]
     if first := wrong():
@@ -389,9 +392,22 @@ def check(program, train, params) -> None:
         )
 
 
+def _disturb(rng):
+    """Answers for traced functions with what they return, a little disturbed."""
+
+    def disturbed(value):
+        noise = NOISE * torch.randn(value.shape, generator=rng)
+        return value * (1 + noise.to(value)) if value.is_floating_point() else value
+
+    return lambda function, args, kwargs, out: pytree.tree_map(disturbed, out)
+
+
 def _table(run) -> tuple[list, dict]:
     """What a run yields as its steps and {variable: array}, NaN where there is no value."""
     steps, rows = zip(*run, strict=True)
-    rows = [{name: np.asarray(value).item() for name, value in row.items() if value is not None} for row in rows]
-    names = sorted({name for row in rows for name in row})
-    return [float(step) for step in steps], {name: np.array([row.get(name, np.nan) for row in rows]) for name in names}
+    names = sorted({name for row in rows for name, value in row.items() if value is not None})
+    given = {name: [row.get(name) for row in rows] for name in names}
+    return [float(step) for step in steps], {
+        name: np.array([value.item() if hasattr(value, "item") else value for value in values], float)
+        for name, values in given.items()
+    }

@@ -4,12 +4,15 @@ import copy
 import random
 import warnings
 
+import cloudpickle
 import numpy as np
 import pytest
 import torch
+from notebooks import ROOT
 from torch import nn
 
 from weightdecay import live, sweep, traced
+from weightdecay.stack import BatchNorm
 from weightdecay.tape import check, compact, expand, play, record
 
 X = torch.randn(12, 3, generator=torch.Generator().manual_seed(0))
@@ -68,6 +71,14 @@ def test_a_traced_function_is_the_function_itself():
     assert torch.equal(step(w, X, Y, batch, 0.5), step.__wrapped__(w, X, Y, batch, 0.5))
     assert step.__name__ == "step"
     assert "One step" in step.__doc__
+
+
+def test_a_traced_function_of_a_notebook_goes_to_other_processes():
+    space = {"traced": traced, "__name__": "__main__"}
+    cell = "@traced\ndef double(w):\n    return 2 * w\n\ndef train(lambd):\n    yield 1, {'w': double(lambd)}"
+    exec(cell, space)
+    assert cloudpickle.loads(cloudpickle.dumps(space["double"]))(2) == 4
+    assert next(cloudpickle.loads(cloudpickle.dumps(space["train"]))(3)) == (1, {"w": 6})
 
 
 def test_the_program_is_what_the_page_reads(program):
@@ -253,6 +264,21 @@ def test_batchnorm_is_trained_with_the_statistics_of_the_batch():
     check(record(batchnorm_training, {"lambd": 1.0}).program(), batchnorm_training, {"lambd": 0.3})
 
 
+def test_the_epsilon_of_batchnorm_may_be_a_knob():
+    @traced
+    def out(state, x, net, training):
+        return torch.func.functional_call(net.train(training), state, x).square().mean()
+
+    def train(eps):
+        net = BatchNorm(3, 1, eps)
+        net.weight.data[0, 0] = 2.0
+        state = dict(net.named_parameters()) | dict(net.named_buffers())
+        for training in (True, False):
+            yield int(training), {"out": out(state, X.T[None], net, training)}
+
+    check(record(train, {"eps": 1.0}).program(), train, {"eps": 0.1})
+
+
 def test_a_very_small_epsilon_is_kept():
     @traced
     def adam_like(g, lambd):
@@ -342,6 +368,7 @@ def test_what_training_magnifies_is_allowed_and_no_more():
 
     program = record(train, {"lambd": 0.0}).program()
     check(program, train, {"lambd": 0.01})
+    check(program, train, {"lambd": 0.0})
     with pytest.raises(ValueError, match="at step 0, made by chaotic"):
         check(tampered(program, "chaotic"), train, {"lambd": 0.01})
 
@@ -391,6 +418,13 @@ def test_translating_warns_of_nothing_and_leaves_logging_as_it_was():
 @pytest.fixture
 def building(monkeypatch):
     monkeypatch.setenv("WEIGHTDECAY_TAPE", "1")
+
+
+def test_only_the_target_that_builds_the_book_records():
+    lines = (ROOT / "Makefile").read_text(encoding="utf-8").splitlines()
+    (line,) = [line for line in lines if "WEIGHTDECAY_TAPE" in line]
+    assert "WEIGHTDECAY_TAPE=1" in line
+    assert "jupyter-book build" in line
 
 
 def untraced(lambd):
