@@ -210,7 +210,12 @@ const classroom = (demo, view) => {
     view.rebuild();
     handles()[active]?.focus();
   };
-  const left = () => full() && !document.fullscreenElement && toggleFull();
+  let filled = false; // whether the browser has filled its screen with this demo, not with another a moment ago
+  const left = () => {
+    const was = filled;
+    filled = document.fullscreenElement === box();
+    if (was && !filled && full()) toggleFull();
+  };
 
   // By their keys; what a demo cannot do has neither key nor button. Only a page of the site has an address to link to.
   const actions = {
