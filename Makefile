@@ -11,9 +11,9 @@ NO_BARS := TQDM_DISABLE=1
 PYTEST := $(NO_BARS) $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 # With other versions than the pinned ones 'make nbval NBVAL=--nbval-lax' runs the chapters and compares nothing.
 NBVAL := --nbval
-LIBRARY := $(wildcard src/weightdecay/*.py src/weightdecay/*.js src/weightdecay/*.css)
+LIBRARY := $(wildcard src/weightdecay/*.py)
 .NOTPARALLEL:
-.PHONY: help venv chromium book serve pdf lab classroom present test lint unit nbval browser test-colab test-frameworks test-pretended-gpu check-gpu bench bench-kernels notebooks recompute lock clean
+.PHONY: help venv chromium book serve pdf lab classroom present test lint unit nbval browser test-colab test-frameworks test-pretended-gpu check-gpu lighthouse bench bench-kernels notebooks recompute lock clean
 
 help:
 	@echo "make book      build the site into _build/html"
@@ -27,6 +27,7 @@ help:
 	@echo "make test-frameworks  what the converter says of Keras, Optax and others, with these libraries"
 	@echo "make test-pretended-gpu   every chapter on a GPU that is only pretended"
 	@echo "make check-gpu each chapter's live training on a real GPU against the CPU, for book/hub.md"
+	@echo "make lighthouse   measure every page on a phone, with Lighthouse (needs Node and a Chromium)"
 	@echo "make bench     time retraining, sweeping and drawing"
 	@echo "make bench-kernels   measure what a class with kernels needs, for book/hub.md"
 	@echo "make notebooks run every chapter and store its outputs in the file"
@@ -52,7 +53,11 @@ venv: .venv/.installed
 _build/.executed-with: $(LIBRARY) $(wildcard book/records/*.nc) constraints.txt book/hub.json $(wildcard book/gpu.json)
 	@rm -rf _build/.jupyter_cache _build/.doctrees && mkdir -p _build && touch $@
 
-book: venv _build/.executed-with
+# What the pages are laid out with: where that changes, all are written anew.
+_build/.written-with: _config.yml $(wildcard book/_ext/*.py book/_static/* book/_theme/* book/_theme/*/* src/weightdecay/js/*.js src/weightdecay/*.css)
+	@rm -rf _build/html _build/.doctrees && mkdir -p _build && touch $@
+
+book: venv _build/.executed-with _build/.written-with
 	$(NO_BARS) $(BIN)/jupyter-book build --warningiserror --keep-going .
 
 serve: book
@@ -103,6 +108,9 @@ test-pretended-gpu: venv
 
 check-gpu: venv
 	$(NO_BARS) MPLBACKEND=Agg $(BIN)/python tests/check_gpu.py
+
+lighthouse: chromium book
+	$(BIN)/python tests/lighthouse.py $(PAGES)
 
 bench: chromium book
 	$(BIN)/python tests/bench.py

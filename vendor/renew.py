@@ -12,22 +12,20 @@ from pathlib import Path
 HERE = Path(__file__).parent
 PACKAGE = HERE.parent / "src" / "weightdecay" / "vendor"
 
-# npm package and version: {file or folder in the package: where it goes}
+# npm package and version: {file, or pattern of files, in the package: the file, or folder, where it goes}
 FILES = {
     "uplot@1.6.32": {
         "dist/uPlot.iife.min.js": PACKAGE / "uPlot.iife.min.js",
         "dist/uPlot.min.css": PACKAGE / "uPlot.min.css",
         "LICENSE": PACKAGE / "uPlot.LICENSE",
     },
-    "mathjax@3.2.2": {
-        "es5/tex-chtml.js": HERE / "mathjax/tex-chtml.js",
-        "es5/output/chtml/fonts/woff-v2": HERE / "mathjax/output/chtml/fonts/woff-v2",
-        "LICENSE": HERE / "mathjax/LICENSE",
+    "katex@0.19.1": {
+        "dist/katex.min.js": HERE / "katex/katex.min.js",
+        "dist/katex.min.css": HERE / "katex/katex.min.css",
+        "dist/fonts/*.woff2": HERE / "katex/fonts",
+        "LICENSE": HERE / "katex/LICENSE",
     },
-    "@jupyter-widgets/html-manager@1.0.15": {"dist/embed-amd.js": HERE / "html-manager/embed-amd.js"},
-    "requirejs@2.3.8": {"require.js": HERE / "requirejs/require.js"},
 }
-# The last two packages hold no licence file; LICENSE beside them was copied from their source repositories.
 
 for package, files in FILES.items():
     with tempfile.TemporaryDirectory() as folder:
@@ -37,10 +35,7 @@ for package, files in FILES.items():
         with tarfile.open(archive) as tar:
             tar.extractall(folder, filter="data")
         for source, target in files.items():
-            path = Path(folder, "package", source)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if path.is_dir():
-                shutil.copytree(path, target, dirs_exist_ok=True)
-            else:
+            (target if "*" in source else target.parent).mkdir(parents=True, exist_ok=True)
+            for path in Path(folder, "package").glob(source):
                 shutil.copy(path, target)
-            print(f"{package}: {source}")
+                print(f"{package}: {path.name}")

@@ -1,25 +1,9 @@
-"""Each chapter as a plain script, beside the notebook that the theme already offers."""
+"""Each chapter as a plain script, beside the notebook that Sphinx copies."""
 
 from pathlib import Path
 
 import nbformat
 from nbconvert import PythonExporter
-
-
-def offer_script(app, pagename, templatename, context, doctree):
-    """Put the script into the download menu of a page that is a notebook."""
-    if not (context.get("ipynb_source") or context.get("sourcename", "").endswith(".ipynb")):
-        return
-    menus = {button["label"]: button for button in context["header_buttons"]}
-    button = {
-        "type": "link",
-        "url": f"{context['pathto']('_sources', 1)}/{pagename}.py",
-        "text": ".py",
-        "tooltip": "Download as a Python script",
-        "icon": "fab fa-python",
-        "label": "download-script-button",
-    }
-    menus["download-buttons"]["buttons"].insert(1, button)
 
 
 def write_scripts(app, exception):
@@ -37,6 +21,5 @@ def write_scripts(app, exception):
 
 
 def setup(app):
-    app.connect("html-page-context", offer_script, priority=502)  # the theme's menu: at 501
     app.connect("build-finished", write_scripts)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

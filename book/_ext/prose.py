@@ -50,11 +50,11 @@ def kind_of(source: str, tags=(), has_figure: bool = False) -> str:
     calls = set().union(*(calls_in(one) for one in statements))
     if "say" in calls:
         return "sentence"
+    stays = not {"fold-code", "hide-input"} & {*tags}
+    if calls & DEMOS:  # which bring a picture along
+        return "open" if stays and any(map(defines, statements)) else "demo"
     if has_figure or any(name.startswith("plt.") for name in calls - {"plt.style.use"}):
         return "figure"
-    stays = not {"fold-code", "hide-input"} & {*tags}
-    if calls & DEMOS and not (stays and any(map(defines, statements))):
-        return "demo"
     if stays and any(map(teaches, statements)):
         return "open"
     if "plt.style.use" in calls or any(isinstance(one, IMPORTS) for one in statements):
@@ -127,7 +127,8 @@ class FoldCode(SphinxPostTransform):
             children = parent.children
             parent.clear()
             parent.extend(arrange(children))
-        if any("code-fold" in fold["classes"] for fold in self.document.findall(Fold)):
+        folds = [one for one in self.document.findall(Fold) if "code-fold" in one["classes"]]
+        if len(folds) > 1:  # a single one is its own switch
             title = next(self.document.findall(nodes.title))
             switch = nodes.raw("", SWITCH, format="html")
             title.parent.insert(title.parent.index(title) + 1, switch)
@@ -220,7 +221,6 @@ def fold(cells, kind=None, mark=False) -> Fold:
 def setup(app):
     app.add_node(Fold, html=(visit_fold, depart_fold))
     app.add_post_transform(FoldCode)
-    app.add_css_file("prose.css")
     app.add_js_file("prose.js", defer="defer")
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 

@@ -1,6 +1,6 @@
-"""The chart under the sliders: what Python hands to `chart.js`.
+"""The chart under the sliders: what Python hands to the scripts in `js`, of which `demo.js` is the entry.
 
-Python validates and lays out the numbers; the script only draws. The traits of `Chart` are the whole contract.
+Python validates and lays out the numbers; the scripts only draw. The traits of `Chart` are the whole contract.
 """
 
 from pathlib import Path
@@ -12,6 +12,10 @@ import traitlets
 import xarray as xr
 
 _HERE = Path(__file__).parent
+
+
+# In one module, since a notebook loads one: what is used stands above what uses it.
+_SCRIPTS = ["keys", "basics", "axis", "curves", "marks", "table", "panel", "lines", "pictures", "links", "classroom"]
 
 
 def _read(*names: str) -> str:
@@ -29,7 +33,7 @@ class Chart(anywidget.AnyWidget):
     beat: counts up while training lasts, so that the script learns when the kernel is gone.
     """
 
-    _esm = _read("vendor/uPlot.iife.min.js", "keys.js", "classroom.js", "chart.js")
+    _esm = _read("vendor/uPlot.iife.min.js", *(f"js/{name}.js" for name in [*_SCRIPTS, "demo"]))
     _css = _read("vendor/uPlot.min.css", "chart.css")
     spec = traitlets.Dict().tag(sync=True)
     sliders = traitlets.List(traitlets.Instance(ipywidgets.Widget)).tag(sync=True, **ipywidgets.widget_serialization)

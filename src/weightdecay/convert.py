@@ -239,6 +239,7 @@ def convert(
 class Converter(Form):
     """The converter as a form on the page."""
 
+    lines = 55
     _esm = read_script("convert.js")
 
 

@@ -133,6 +133,7 @@ def diagnose(
 class DiagnosisForm(Form):
     """The diagnosis as a form on the page."""
 
+    lines = 10
     _esm = read_script("diagnose.js")
 
 

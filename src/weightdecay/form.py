@@ -102,8 +102,10 @@ class Form(Still, anywidget.AnyWidget):
     spec: {"title", "fields": [[name, field]], "table"}; never changes. What has an order is a list there: a notebook
         may be stored with the keys of its objects sorted.
     values: what stands in the fields now, by name; None where a number is not given.
+    lines: about how many the first answer takes, for a page that keeps room for it.
     """
 
+    lines: int
     _css = (_HERE / "form.css").read_text(encoding="utf-8")
     spec = traitlets.Dict().tag(sync=True)
     values = traitlets.Dict().tag(sync=True)
@@ -141,4 +143,4 @@ def _pairs(options) -> list | None:
 
 def read_script(name: str) -> str:
     """The module of a form: the script `name`, which defines `answer`, and what shows its fields."""
-    return "\n".join((_HERE / script).read_text(encoding="utf-8") for script in (name, "keys.js", "form.js"))
+    return "\n".join((_HERE / "js" / script).read_text(encoding="utf-8") for script in (name, "keys.js", "form.js"))

@@ -1,13 +1,14 @@
 """How long a reader waits after moving a slider: for the recorded curve on the page, for a fresh one with a kernel."""
 
-from servers import DEMO, open_browser, serve_site, start_lab
+from servers import DEMO, HANDLE, open_browser, serve_site, start_lab
 
 # Moves the page's first slider by arrow keys. Gives, for every move, the milliseconds from the key to the moment at
 # which the chart stood at the new position in each of some states.
-MOVE = """async ([moves, states]) => {
+MOVE = """async ([moves, states, handles]) => {
     const demo = document.querySelector(".wd-demo");
-    const [handle, chart] = [demo.querySelector(".noUi-handle"), demo.querySelector(".wd")];
-    const position = (which = "now") => Number(handle.getAttribute(`aria-value${which}`));
+    const [handle, chart] = [demo.querySelector(handles), demo.querySelector(".wd")];
+    const position = (which = "now") =>
+        Number(handle[which === "now" ? "value" : which] ?? handle.getAttribute(`aria-value${which}`));
     const times = [];
     let key = "ArrowRight";
     for (let i = 0; i < moves; i++) {
@@ -37,12 +38,12 @@ MOVE = """async ([moves, states]) => {
 
 def static_redraw_ms(page, moves=40):
     """Milliseconds from the key to the redrawn chart, on a built page."""
-    return [drawn for (drawn,) in page.evaluate(MOVE, [moves, ["recorded"]])]
+    return [drawn for (drawn,) in page.evaluate(MOVE, [moves, ["recorded"], HANDLE])]
 
 
 def lab_latency(page, moves=15):
     """Milliseconds from the key to the first frame of the fresh curve, and to its last, with a kernel."""
-    return [list(times) for times in zip(*page.evaluate(MOVE, [moves, ["running done", "done"]]), strict=True)]
+    return [list(times) for times in zip(*page.evaluate(MOVE, [moves, ["running done", "done"], HANDLE]), strict=True)]
 
 
 def measure_static():
@@ -60,6 +61,6 @@ def measure_lab():
         page = browser.new_page()
         lab.run(page, "pytorch.ipynb")
         demo = page.locator(".wd-demo").first
-        demo.locator(".noUi-handle").focus()  # JupyterLab holds what is out of sight back
+        demo.locator(HANDLE).focus()  # JupyterLab holds what is out of sight back
         demo.locator(DEMO).wait_for()
         return lab_latency(page)

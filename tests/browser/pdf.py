@@ -1,26 +1,20 @@
 """The whole book as one PDF: the built pages are joined to one, which the browser prints."""
 
 import posixpath
-import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import yaml
 from bs4 import BeautifulSoup
 from pypdf import PdfReader
-from servers import DESK, HTML, ROOT, STILL, open_browser, serve_site
+from servers import CONTENTS, DESK, HTML, PAGES, ROOT, STILL, open_browser, serve_site
 
-STATE = re.compile(r'<script type="application/vnd\.jupyter\.widget-(state|view)\+json">.*?</script>', re.DOTALL)
 TARGET = ROOT / "_build" / "weight-decay.pdf"
-CONTENTS = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
 TITLE = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["title"]
-PARTS = {part["caption"]: [one["file"] for one in part["chapters"]] for part in CONTENTS["parts"]}
-PAGES = [CONTENTS["root"], *(page for pages in PARTS.values() for page in pages)]
-# A page on its own shows its title above its contents; here the title stands in the text.
+PARTS = {part["caption"]: [f"{one['file']}.html" for one in part["chapters"]] for part in CONTENTS["parts"]}
 STYLE = """
-#jb-print-docs-body, .headerlink { display: none !important; }
-.bd-main .bd-content .bd-article h1:first-of-type { display: block; margin-top: 0; }
 article { break-before: page; }
+article h1 { margin-top: 0; }
 .cover { font-size: 1.15em; }
 .cover h1 { font-size: 3em; margin: 4em 0 1em; }
 .cover li { display: flex; list-style: none; gap: 0.5em; }
@@ -31,8 +25,8 @@ article { break-before: page; }
 
 def join_pages() -> str:
     """All pages as one, behind a cover with the contents; each id carries the name of its page, and so does a link."""
-    texts = {page: (HTML / f"{page}.html").read_text(encoding="utf-8") for page in PAGES}
-    texts = {page: STILL.sub("", STATE.sub("", text)) for page, text in texts.items()}
+    texts = {page: (HTML / page).read_text(encoding="utf-8") for page in PAGES}
+    texts = {page: STILL.sub("", text) for page, text in texts.items()}
     soups = {page: BeautifulSoup(text, "html.parser") for page, text in texts.items()}
     articles = {page: soup.find("article") for page, soup in soups.items()}
     titles = {page: article.h1.find(string=True) for page, article in articles.items()}
@@ -43,8 +37,7 @@ def join_pages() -> str:
         for link in article.find_all("a", href=True):
             parts = urlsplit(link["href"])
             target = posixpath.normpath(posixpath.join(posixpath.dirname(page), parts.path)) if parts.path else page
-            if not parts.scheme and target.removesuffix(".html") in articles:
-                target = target.removesuffix(".html")
+            if not parts.scheme and target in articles:
                 link["href"] = f"#{target}--{parts.fragment}" if parts.fragment else f"#page-{target}"
     rows = "".join(
         f"<h2>{caption}</h2><ul>"
@@ -52,10 +45,11 @@ def join_pages() -> str:
         + "</ul>"
         for caption, pages in PARTS.items()
     )
-    book = soups[CONTENTS["root"]]
+    book = soups[PAGES[0]]
+    book.select_one('link[href*="book.css"]')["href"] = "_static/maths.css"  # the front page alone has no formulas
     book.title.string = TITLE
     book.head.append(BeautifulSoup(f"<style>@media print {{{STYLE}}}</style>", "html.parser"))
-    first = articles.pop(CONTENTS["root"])
+    first = articles.pop(PAGES[0])
     first.insert_before(BeautifulSoup(f'<div class="cover"><h1>{TITLE}</h1>{rows}</div>', "html.parser"))
     for article in reversed(articles.values()):
         first.insert_after(article)
@@ -64,11 +58,10 @@ def join_pages() -> str:
 
 def open_book(browser, site):
     """The joined page in the browser, as it goes to paper."""
-    address = f"{site}{CONTENTS['root']}.html"
+    address = site + PAGES[0]
     page = browser.new_page(**DESK)
     page.route(address, lambda route: route.fulfill(body=join_pages(), content_type="text/html; charset=utf-8"))
-    page.goto(address, timeout=300_000)  # a book of formulae is set first
-    page.evaluate("MathJax.startup.promise")
+    page.goto(address, timeout=300_000)  # a whole book is laid out
     return page
 
 

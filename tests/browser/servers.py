@@ -16,6 +16,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import nbformat
+import yaml
 from chromium import HOW_TO_GET_ONE, find_chromium
 from jupyter_client import BlockingKernelClient
 from playwright.sync_api import expect, sync_playwright
@@ -23,8 +24,12 @@ from playwright.sync_api import expect, sync_playwright
 ROOT = Path(__file__).parents[2]
 HTML = ROOT / "_build" / "html"
 ZIP = ROOT / "_build" / "weight-decay-classroom.zip"
+CONTENTS = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+# The pages of the book, in their order.
+PAGES = ["index.html", *(f"{one['file']}.html" for part in CONTENTS["parts"] for one in part["chapters"])]
 DEMO = ".wd:is([data-at], .wd-form[data-state])"  # a chart or a form sets its attribute once it has drawn
-VIEW = re.compile(r'<script type="application/vnd\.jupyter\.widget-view\+json">(.*?)</script>', re.DOTALL)
+HANDLE = ".wd-slider input, .noUi-handle"  # what is moved of a slider: on the site, in a notebook
+PLACE = re.compile(r'class="wd-place" data-demo="([^"]+)"')
 STILL = re.compile(r'<div class="wd-still">.*?</div>', re.DOTALL)  # what stands for a demo until it is drawn
 DESK = {"viewport": {"width": 1280, "height": 800}}
 # The browser itself must not ask the network either, and as root it cannot put itself into a sandbox.
@@ -99,9 +104,33 @@ def _wait_for(found, process, home):
 
 
 def open_page(page, address, name):
-    """Go to a page of the site and wait until its demos are drawn."""
+    """Go to a page of the site and read it to its end, until all its demos are drawn; then return to its top."""
     page.goto(address + name)
-    expect(page.locator(DEMO)).to_have_count(len(VIEW.findall((HTML / name).read_text())))
+    draw_all(page)
+    expect(page.locator(DEMO)).to_have_count(len(PLACE.findall((HTML / name).read_text())))
+
+
+def draw_all(page):
+    """Bring every demo of an opened page near the window, which draws it."""
+    for place in page.locator(".wd-place").all():
+        place.evaluate("(one) => one.scrollIntoView({ behavior: 'instant' })")
+        expect(place.locator(DEMO)).to_be_attached()
+    page.evaluate("scrollTo({ top: 0, behavior: 'instant' })")
+
+
+def press_button(demo, name):
+    """Press a button of a demo, in its row or in its menu."""
+    button = demo.locator(".wd-button", has_text=re.compile(f"^{name}$"))
+    if not button.is_visible():
+        demo.locator(".wd-more > summary").click()
+    button.click()
+
+
+def read_demos(name):
+    """What the scripts of a built page's demos hold, in their order: {"root", "models", "modules"}."""
+    names = PLACE.findall((HTML / name).read_text(encoding="utf-8"))
+    scripts = [(HTML / "_static" / "demos" / f"{one}.js").read_text(encoding="utf-8") for one in names]
+    return [json.loads(script.split(", ", 1)[1].rstrip().removesuffix(");")) for script in scripts]
 
 
 def copy_until_demo(name, folder, which):

@@ -1,14 +1,15 @@
 """The page for teachers: a row with the question of every demo, and links that open what they name."""
 
-import json
+import posixpath
 import re
 from functools import cache
 from html import unescape
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urljoin, urlsplit
 
+import pytest
 from playwright.sync_api import expect
-from servers import HTML, VIEW
-from test_site import STATE, WITH_DEMOS, Page, demos, read_specs
+from servers import HTML, PAGES, read_demos
+from test_site import HOME, WITH_DEMOS, Page, demos, read_specs
 
 CLASSROOM = "book/classroom.html"
 
@@ -16,11 +17,11 @@ CLASSROOM = "book/classroom.html"
 @cache
 def sliders(name):
     """What each slider of a page's demos can say, {title: [labels of each slider]}."""
-    text = (HTML / name).read_text()
-    widgets = json.loads(STATE.search(text)[1])["state"]
-    shown = [widgets[json.loads(view)["model_id"]]["state"] for view in VIEW.findall(text)]
-    boxes = [state["children"][:-1] for state in shown if "children" in state]
-    labels = [[widgets[one.removeprefix("IPY_MODEL_")]["state"]["_options_labels"] for one in box] for box in boxes]
+    labels = []
+    for demo in read_demos(name):
+        states = {f"IPY_MODEL_{key}": model["state"] for key, model in demo["models"].items()}
+        if parts := states[f"IPY_MODEL_{demo['root']}"].get("children"):
+            labels.append([states[part]["_options_labels"] for part in parts[:-1]])
     return dict(zip([spec["title"] for spec in read_specs(name)], labels, strict=True))
 
 
@@ -28,7 +29,11 @@ def demo_links(name):
     """The links of a page that open a demo: (link, page that it leads to, state as {key: values})."""
     links = [(link, urlsplit(link)) for link in sorted(Page(HTML / name).links)]
     return [
-        (link, f"book/{parts.path}" if parts.path else name, parse_qs(parts.fragment))
+        (
+            link,
+            posixpath.normpath(posixpath.join(posixpath.dirname(name), parts.path)) if parts.path else name,
+            parse_qs(parts.fragment),
+        )
         for link, parts in links
         if parts.fragment.startswith("demo=")
     ]
@@ -60,22 +65,26 @@ def is_right(page, state):
 
 
 def test_links_to_demos_name_what_is_there():
-    links = [(path.name, *one) for path in HTML.glob("book/*.html") for one in demo_links(f"book/{path.name}")]
+    links = [(name, *one) for name in PAGES for one in demo_links(name)]
     assert links
     assert not [(name, link) for name, link, page, state in links if not is_right(page, state)]
 
 
-def test_links_of_the_lesson_open_demos_as_they_say(visit, site):
-    page = visit(CLASSROOM)
-    prepared = [one for one in demo_links(CLASSROOM) if "at" in one[2]]
+@pytest.mark.parametrize("start", [CLASSROOM, HOME])
+def test_links_with_values_open_demos_as_they_say(visit, site, start):
+    page = visit(start)
+    prepared = [one for one in demo_links(start) if "at" in one[2]]
     assert prepared
     for link, name, state in prepared:
         page.wait_for_load_state("networkidle")
         page.goto("about:blank")  # so that a second demo of a page is opened by a new visit too
-        page.goto(f"{site['http']}book/{link}")
+        page.goto(urljoin(f"{site['http']}{start}", link))
         opened = demos_by_title(page, name)[state["demo"][0]]
-        expect(opened).to_have_class(re.compile(r"\bwd-full\b"))
-        expect(opened.locator(".widget-readout")).to_have_text(state["at"][0].split(","))
+        filled = expect(opened).to_have_class if "full" in state else expect(opened).not_to_have_class
+        filled(re.compile(r"\bwd-full\b"))
+        page.wait_for_load_state("networkidle")
+        assert 0 <= opened.bounding_box()["y"] <= 80
+        expect(opened.locator(":is(.widget-readout, .wd-slider output)")).to_have_text(state["at"][0].split(","))
         expect(opened.locator(".wd-note")).to_be_empty()
         pinned = opened.locator(".wd-legend").first.get_by_text("pinned")
         expect(pinned).to_have_count(0) if "pin" not in state else expect(pinned.first).to_be_visible()

@@ -17,10 +17,10 @@ CHAPTERS = sorted(path.stem for path in (ROOT / "book").glob("*.ipynb"))
 
 
 def offered(name):
-    """The files behind a page's download menu, by their ending; links are relative, so they work from a disk too."""
+    """The files that a page offers under its title, by their ending; links are relative, to work from a disk."""
     page = HTML / "book" / f"{name}.html"
     soup = BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
-    links = [urlsplit(link["href"]) for link in soup.select(".dropdown-download-buttons a")]
+    links = [urlsplit(link["href"]) for link in soup.select(".wd-take a[download]")]
     assert not [link for link in links if link.netloc]
     paths = [(page.parent / unquote(link.path)).resolve() for link in links]
     return {path.suffix: path for path in paths}

@@ -5,6 +5,7 @@ import random
 
 import pytest
 from playwright.sync_api import expect
+from test_site import PHONE
 
 from weightdecay.convert import FORMS, LOSSES, ONE_OUTPUT, RANGE, NoEquivalent, convert
 from weightdecay.diagnose import BOTH, SCHEDULES, VERDICTS, diagnose
@@ -157,6 +158,16 @@ def test_what_stands_in_the_form_reaches_the_model_as_it_is_meant(converter):
     where = "Where your λ comes from: AdamW and SGDW as in their paper"
     expect(converter.locator("dt").first).to_have_text(where)
     expect(converter.locator("td[data-name=unscheduled]")).to_have_count(0)
+
+
+def test_no_field_is_wider_than_its_place(visit):
+    for name in ("book/convert.html", "book/in-practice.html"):
+        page = visit(name, **PHONE)
+        fields = page.locator(".wd-field")
+        assert fields.count() > 4
+        assert fields.evaluate_all(
+            "(all) => all.every((one) => [...one.children].every((part) => part.offsetWidth <= one.clientWidth))"
+        )
 
 
 def test_a_form_works_by_keyboard(converter):

@@ -9,7 +9,7 @@ import subprocess
 import nbformat
 import pytest
 from playwright.sync_api import expect
-from servers import ROOT
+from servers import HANDLE, ROOT, press_button
 
 FULL = re.compile(r"\bwd-full\b")
 WINDOW = {"viewport": {"width": 1280, "height": 900}}
@@ -107,7 +107,7 @@ def in_kernel(lab, chapter):
 def demo(chapter):
     """The chapter's first demo, as it is before anybody moves its slider."""
     demo = chapter.locator(".wd-demo").first
-    demo.get_by_role("button", name="Reset").click()
+    press_button(demo, "Reset")
     expect(demo.locator(".wd")).to_have_attribute("data-at", "0")
     return demo
 
@@ -140,7 +140,7 @@ def test_a_move_shows_the_recorded_curve_at_once_and_then_the_same_one_retrained
     for key in ("ArrowRight", "End", "ArrowLeft"):
         before = summary.inner_text()
         # Looked at before the browser can hear of the kernel's answer.
-        state, recorded = demo.locator(".noUi-handle").evaluate(
+        state, recorded = demo.locator(HANDLE).evaluate(
             """(handle, key) => {
                 handle.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
                 const chart = handle.closest(".wd-demo").querySelector(".wd");
@@ -156,7 +156,7 @@ def test_a_move_shows_the_recorded_curve_at_once_and_then_the_same_one_retrained
 
 
 def test_a_burst_of_moves_leaves_the_curve_of_the_last_one(demo, in_kernel):
-    chart, handle, mouse = demo.locator(".wd"), demo.locator(".noUi-handle"), demo.page.mouse
+    chart, handle, mouse = demo.locator(".wd"), demo.locator(HANDLE), demo.page.mouse
     threads = in_kernel("[thread.ident for thread in threading.enumerate()]")
     track = demo.locator(".noUi-base").bounding_box()
     places = random.Random(0)
@@ -182,11 +182,11 @@ def test_a_burst_of_moves_leaves_the_curve_of_the_last_one(demo, in_kernel):
 
 def test_pinned_and_fresh_curves_stay_until_reset(demo):
     chart, legend = demo.locator(".wd"), demo.locator(".wd-legend").first
-    demo.get_by_role("button", name="Pin").click()
-    demo.locator(".noUi-handle").press("End")
+    press_button(demo, "Pin")
+    demo.locator(HANDLE).press("End")
     expect(chart).to_have_attribute("data-state", "done")
     expect(legend).to_contain_text("pinned λ = 0")
-    demo.get_by_role("button", name="Reset").click()
+    press_button(demo, "Reset")
     expect(legend).not_to_contain_text("pinned")
     expect(chart).to_have_attribute("data-at", "0")
     # That no fresh curve comes can only be waited for: one takes about a tenth of a second.
@@ -197,7 +197,7 @@ def test_pinned_and_fresh_curves_stay_until_reset(demo):
 
 def test_an_exception_in_train_is_one_line_and_the_next_move_works(own_demos):
     demo = own_demos("fragile")
-    chart, handle, message = demo.locator(".wd"), demo.locator(".noUi-handle"), demo.locator(".wd-message")
+    chart, handle, message = demo.locator(".wd"), demo.locator(HANDLE), demo.locator(".wd-message")
     handle.press("ArrowRight")
     expect(chart).to_have_attribute("data-state", "error")
     expect(message).to_have_text("λ = 1: ArithmeticError: no run at 1,")
@@ -209,7 +209,7 @@ def test_an_exception_in_train_is_one_line_and_the_next_move_works(own_demos):
 
 def test_a_diverged_run_says_at_which_step(own_demos):
     demo = own_demos("diverging")
-    demo.locator(".noUi-handle").press("ArrowRight")
+    demo.locator(HANDLE).press("ArrowRight")
     expect(demo.locator(".wd")).to_have_attribute("data-state", "diverged")
     # The loss is 81 to the power of the step, and 81¹⁶² is the first that is no finite float.
     expect(demo.locator(".wd-message")).to_contain_text("diverged: at step 162 the loss is inf")
@@ -235,7 +235,7 @@ def test_a_line_joins_values_that_are_there_and_no_value_is_made_up(own_demos):
         demo.locator(".wd-canvas").press("ArrowLeft")
         expect(demo.locator(".wd-value")).to_have_text("–")
         demo.locator(".wd-canvas").press("ArrowRight")
-        demo.locator(".noUi-handle").press("ArrowRight")
+        demo.locator(HANDLE).press("ArrowRight")
 
 
 def test_pictures_follow_the_slider(own_demos):
@@ -243,7 +243,7 @@ def test_pictures_follow_the_slider(own_demos):
     picture = demo.locator(".wd-frame")
     expect(picture).to_have_attribute("alt", "A line that climbs to 1.")
     before = picture.get_attribute("src")
-    demo.locator(".noUi-handle").press("ArrowRight")
+    demo.locator(HANDLE).press("ArrowRight")
     expect(picture).to_have_attribute("alt", "A line that climbs to 2.")
     expect(picture).not_to_have_attribute("src", before)
     assert picture.evaluate("(picture) => picture.decode().then(() => picture.naturalWidth)") > 0
@@ -291,7 +291,7 @@ def test_a_kernel_that_is_gone_leaves_a_demo_that_replays(lab, watched, end):
         lab.run(page, "mortal.ipynb")
         demo = page.locator(".wd-demo")
         chart, badge = demo.locator(".wd"), demo.locator(".wd-badge")
-        demo.locator(".noUi-handle").press("ArrowRight")
+        demo.locator(HANDLE).press("ArrowRight")
         expect(chart).to_have_attribute("data-state", "running")
         if end == "restarted":
             lab.restart("mortal.ipynb")
@@ -301,7 +301,7 @@ def test_a_kernel_that_is_gone_leaves_a_demo_that_replays(lab, watched, end):
             page.get_by_role("button", name="Ok").click()
         expect(badge).to_have_text("stopped")
         expect(demo.locator(".wd-message")).to_contain_text("the kernel that trained this is gone")
-        demo.get_by_role("button", name="Reset").click()
+        press_button(demo, "Reset")
         expect(badge).to_have_text("recorded")
         demo.get_by_role("button", name="Play").click()
         expect(chart).to_have_attribute("data-at", "2")
@@ -314,7 +314,8 @@ COMMANDS += ["Control+Enter", "Alt+Enter", "Control+x", "Control+v", "Control+a"
 PARTS = {
     "a slider": ("fragile", ".noUi-handle"),
     "a chart": ("fragile", ".wd-canvas"),
-    "a button": ("fragile", "[data-key=R]"),
+    "a button": ("fragile", "[data-key=H]"),
+    "a menu": ("fragile", ".wd-more > summary"),
     "a slider over pictures": ("pictures", ".noUi-handle"),
     "a list of choices": ("The λ converter", "select >> nth=1"),
     "a number of a form": ("The λ converter", "input >> nth=1"),
@@ -335,7 +336,7 @@ def test_no_key_on_a_demo_edits_the_notebook(lab, own_demos, part):
         document.addEventListener("keydown", ({ key }) => heard.push(key), { capture: true, once: true });
     }""")
     if not selector:
-        demo.locator(".noUi-handle").press("f")
+        demo.locator(HANDLE).press("f")
         expect(demo).to_have_class(FULL)
         page.locator(".cm-content").first.focus()  # which lies behind it
     for key in COMMANDS:

@@ -1,8 +1,8 @@
 """The built site, where there is no kernel: from a server and from disk, on a desk and on a phone."""
 
 import base64
+import csv
 import io
-import json
 import re
 from contextlib import contextmanager
 from functools import reduce
@@ -15,13 +15,21 @@ import pytest
 from ipywidgets.embed import embed_data
 from PIL import Image
 from playwright.sync_api import expect
-from servers import DESK, HTML, VIEW, open_page
+from servers import DESK, HANDLE, HTML, PAGES, PLACE, open_page, press_button, read_demos
+from widgets import pack
 
 from weightdecay import live, sweep
 
-STATE = re.compile(r'<script type="application/vnd\.jupyter\.widget-state\+json">(.*?)</script>', re.DOTALL)
-HOME, CHAPTER = "book/index.html", "book/pytorch.html"
-WITH_DEMOS = [f"book/{path.name}" for path in sorted(HTML.glob("book/*.html")) if '"wd-demo"' in path.read_text()]
+
+def read_charts(name):
+    """The models of a built page's charts."""
+    demos = read_demos(name)
+    charts = [(demo, demo["models"][demo["root"]]["state"].get("children")) for demo in demos]
+    return [demo["models"][children[-1].removeprefix("IPY_MODEL_")] for demo, children in charts if children]
+
+
+HOME, CHAPTER = "index.html", "book/pytorch.html"
+WITH_DEMOS = [name for name in PAGES if (HTML / name).exists() and any(read_charts(name))]
 PHONE = {"viewport": {"width": 375, "height": 667}, "has_touch": True, "is_mobile": True}
 # Without a build there are no pages with demos: then the tests have to fail, not to vanish.
 each_page_with_demos = pytest.mark.parametrize("name", WITH_DEMOS or [CHAPTER])
@@ -42,19 +50,16 @@ def look(demo):
     )
 
 
-def position(handle):
-    return int(float(handle.get_attribute("aria-valuenow")))
-
-
 def press_arrow(handle):
-    handle.press("ArrowLeft" if position(handle) else "ArrowRight")
+    handle.press("ArrowLeft" if int(handle.input_value()) else "ArrowRight")
 
 
 def ends_of_drag(handle):
     """Where a drag of the slider starts, and the end of its track that is further away."""
-    box, track = handle.bounding_box(), handle.locator("xpath=../..").bounding_box()
-    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    return (x, y), (track["x"] + (0 if x > track["x"] + track["width"] / 2 else track["width"]), y)
+    box, share = handle.bounding_box(), handle.evaluate("(one) => one.value / one.max")
+    y, thumb = box["y"] + box["height"] / 2, 16
+    x = box["x"] + thumb / 2 + share * (box["width"] - thumb)
+    return (x, y), (box["x"] + (2 if share > 0.5 else box["width"] - 2), y)
 
 
 def drag(handle):
@@ -94,7 +99,7 @@ def test_home_page_and_chapter_have_demos():
 def test_every_slider_moves_its_chart(visit, name, scheme, device, pull):
     page = visit(name, scheme, **device)
     for demo in demos(page):
-        for handle in demo.locator(".noUi-handle").all():
+        for handle in demo.locator(HANDLE).all():
             for move in (press_arrow, pull):
                 handle.scroll_into_view_if_needed()
                 before = look(demo)
@@ -106,15 +111,12 @@ def test_every_slider_moves_its_chart(visit, name, scheme, device, pull):
 
 def read_specs(name):
     """What the charts of a built page hold, in their order, with the arrays as bytes."""
-    text = (HTML / name).read_text()
-    widgets = json.loads(STATE.search(text)[1])["state"]
-    for widget in widgets.values():
-        for buffer in widget.get("buffers", []):
+    charts = read_charts(name)
+    for chart in charts:
+        for buffer in chart["buffers"]:
             *path, key = buffer["path"]
-            reduce(getitem, path, widget["state"])[key] = base64.b64decode(buffer["data"])
-    shown = [widgets[json.loads(view)["model_id"]]["state"] for view in VIEW.findall(text)]
-    charts = [state["children"][-1].removeprefix("IPY_MODEL_") for state in shown if "children" in state]
-    return [widgets[chart]["state"]["spec"] for chart in charts]
+            reduce(getitem, path, chart["state"])[key] = base64.b64decode(buffer["data"])
+    return [chart["state"]["spec"] for chart in charts]
 
 
 def last_values(spec, at):
@@ -132,10 +134,10 @@ def last_values(spec, at):
 def test_the_sentence_says_what_was_recorded_at_every_position(opened):
     name, page = opened
     for demo, spec in zip(demos(page), read_specs(name), strict=True):
-        for number, handle in enumerate(demo.locator(".noUi-handle").all()):
+        for number, handle in enumerate(demo.locator(HANDLE).all()):
             handle.press("Home")
             for index in range(spec["shape"][number]):
-                expect(handle).to_have_attribute("aria-valuenow", f"{index}.0")
+                expect(handle).to_have_value(str(index))
                 seen = look(demo)
                 at = tuple(map(int, seen["at"].split(",")))
                 assert at[number] == index
@@ -160,9 +162,9 @@ def test_charts_change_their_ink_with_the_theme(opened):
         }
         return least;
     }"""
-    page.evaluate("document.documentElement.dataset.theme = 'light'")
+    page.evaluate("document.body.dataset.theme = 'light'")
     assert canvas.evaluate(darkest) < 64
-    page.evaluate("document.documentElement.dataset.theme = 'dark'")
+    page.evaluate("document.body.dataset.theme = 'dark'")
     assert canvas.evaluate(darkest) > 128
 
 
@@ -171,9 +173,9 @@ def test_slider_and_first_chart_fit_on_a_phone(visit, name):
     page = visit(name, **PHONE)
     for demo in demos(page):
         demo.evaluate("(demo) => demo.scrollIntoView({ behavior: 'instant' })")
-        for part in (demo.locator(".noUi-handle").first, demo.locator(".wd-canvas, .wd-frame").first):
+        for part in (demo.locator(HANDLE).first, demo.locator(".wd-canvas, .wd-frame").first):
             expect(part).to_be_in_viewport(ratio=1)
-        assert demo.locator(".noUi-handle").first.evaluate(
+        assert demo.locator(HANDLE).first.evaluate(
             """(handle) => {
                 const { x, y, width, height } = handle.getBoundingClientRect();
                 return handle.contains(document.elementFromPoint(x + width / 2, y + height / 2));
@@ -185,9 +187,10 @@ def test_slider_and_first_chart_fit_on_a_phone(visit, name):
 def test_text_is_there_before_the_widgets(browser, site, name):
     held_back = []
     with browser.new_page() as page:
-        page.route("**/vendor/html-manager/*", lambda request: held_back.append(request))
-        with page.expect_request("**/vendor/html-manager/*"):
-            page.goto(site["http"] + name)
+        page.route("**/_static/demos/*", lambda request: held_back.append(request))
+        with page.expect_request("**/_static/demos/*"):
+            page.goto(site["http"] + name, wait_until="domcontentloaded")
+            page.locator(".wd-place").first.scroll_into_view_if_needed()
         expect(page.locator("article h1")).to_be_visible()
         expect(page.locator("article p").first).to_be_visible()
         expect(page.locator(".wd")).to_have_count(0)
@@ -222,39 +225,83 @@ def test_arrow_keys_read_the_curves(opened):
 def test_a_chart_keeps_the_focus_when_the_page_scrolls(visit):
     page = visit(CHAPTER)
     canvas = page.locator(".wd-canvas").first
-    canvas.focus()  # which scrolls there
-    expect(page.locator("body")).to_have_class(re.compile("scrolled"))  # the theme's mark, and no change of theme
+    canvas.focus()
+    for top in (900, 600):
+        page.evaluate("(top) => scrollTo({ top, behavior: 'instant' })", top)
+        page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    expect(page.locator("html")).to_have_class(
+        re.compile("show-back-to-top")
+    )  # the theme's mark, and no change of theme
     expect(canvas).to_be_focused()
 
 
 def test_pinned_curves_stay_until_reset(visit):
     page = visit(CHAPTER)
     demo = demos(page)[0]
-    handle, legend = demo.locator(".noUi-handle"), demo.locator(".wd-legend").first
+    handle, legend = demo.locator(HANDLE), demo.locator(".wd-legend").first
     before = look(demo)
-    demo.get_by_role("button", name="Pin").click()
+    press_button(demo, "Pin")
     handle.press("End")
     expect(legend).to_contain_text("pinned λ = 0")
     expect(demo.locator(".wd")).not_to_have_attribute("data-at", before["at"])
-    demo.get_by_role("button", name="Reset").click()
+    press_button(demo, "Reset")
     expect(demo.locator(".wd")).to_have_attribute("data-at", before["at"])
     expect(legend).not_to_contain_text("pinned")
     assert look(demo) == before
+
+
+@each_page_with_demos
+def test_the_numbers_of_a_demo_are_a_table(visit, name):
+    page = visit(name)
+    for demo, spec in zip(demos(page), read_specs(name), strict=True):
+        if "frames" in spec:
+            expect(demo.locator("[data-key=D]")).to_have_count(0)
+            continue
+        with page.expect_download() as download:
+            press_button(demo, "CSV")
+        assert download.value.suggested_filename.endswith(".csv")
+        names, *rows = csv.reader(download.value.path().read_text(encoding="utf-8").splitlines())
+        x = np.frombuffer(spec["x"]["values"], np.float64)
+        there = ~np.isnan(x)
+        assert len(rows) == np.prod(spec["shape"], dtype=int) * there.sum()
+        series = [one for panel in spec["panels"] for one in panel["series"]]
+        assert names[len(spec["shape"])] == spec["x"]["label"]
+        assert [float(row[len(spec["shape"])]) for row in rows[: there.sum()]] == list(x[there])
+        for one in series:
+            column = [float(row[names.index(one["name"])] or "nan") for row in rows]
+            values = np.frombuffer(one["values"], np.float32).reshape(-1, x.size)[:, there].ravel()
+            np.testing.assert_allclose(column, values, rtol=1e-6, atol=1e-37)
+        demo.locator(HANDLE).first.press("Home")
+        assert rows[0][0] == demo.locator("output").first.inner_text()
+
+
+def test_a_menu_holds_what_is_seldom_used(visit):
+    page = visit(CHAPTER, **PHONE)
+    demo = demos(page)[0]
+    row = demo.locator(".wd-bar > .wd-button, .wd-more > summary, .wd-badge")
+    assert row.all_inner_texts() == ["recorded", "Play", "Predict", "Full screen", "More"]
+    assert len({round(one.bounding_box()["y"] / 10) for one in row.all()}) == 1  # one row, on a phone too
+    menu, more = demo.locator(".wd-menu"), demo.locator(".wd-more > summary")
+    expect(menu).to_be_hidden()
+    more.press("Enter")
+    assert menu.locator("button").all_inner_texts() == ["Pin", "Reset", "Link", "CSV", "Keys"]
+    for close in (lambda: page.keyboard.press("Escape"), lambda: page.locator("article h1").click()):
+        expect(menu).to_be_visible()
+        close()
+        expect(menu).to_be_hidden()
+        more.click()
+    menu.get_by_role("button", name="Keys").click()
+    expect(menu).to_be_hidden()
+    expect(demo.locator(".wd-keys")).to_be_visible()
+    expect(more).to_be_focused()
 
 
 def test_sliders_work_with_reduced_motion(visit):
     page = visit(CHAPTER, reduced_motion="reduce")
     for demo in demos(page):
         before = look(demo)
-        press_arrow(demo.locator(".noUi-handle"))
+        press_arrow(demo.locator(HANDLE))
         expect(demo.locator(".wd")).not_to_have_attribute("data-at", before["at"])
-
-
-@pytest.mark.parametrize("name", ["index", "notation", "pytorch", "reproduction"])
-def test_key_pages_are_there_in_english(visit, name):
-    page = visit(f"book/{name}.html")
-    expect(page.locator("html")).to_have_attribute("lang", "en")
-    expect(page.locator("article h1")).to_be_visible()
 
 
 class Page(HTMLParser):
@@ -272,7 +319,7 @@ class Page(HTMLParser):
 
 
 def test_links_within_the_site_lead_somewhere(site):
-    pages = {path: Page(path) for path in [*HTML.glob("*.html"), *HTML.glob("book/**/*.html")]}
+    pages = {path: Page(path) for path in [*HTML.glob("*.html"), *HTML.glob("book/*.html")]}
     assert pages
     broken = []
     for path, page in pages.items():
@@ -292,7 +339,7 @@ def test_sliders_have_a_name_and_say_the_value_they_stand_at(opened):
         handle = demo.get_by_role("slider").first
         handle.press("Home")
         handle.press("ArrowRight")
-        shown = demo.locator(".widget-readout").first.inner_text()
+        shown = demo.locator(".wd-slider output").first.inner_text()
         expect(handle).to_have_attribute("aria-valuetext", shown)
         assert handle.get_attribute("aria-label")
 
@@ -300,13 +347,13 @@ def test_sliders_have_a_name_and_say_the_value_they_stand_at(opened):
 @contextmanager
 def page_of(demo, site, watched):
     """The front page with another demo in it."""
-    data = embed_data(views=[demo], drop_defaults=False)
-    html = STATE.sub(
-        lambda found: found[0].replace(found[1], json.dumps(data["manager_state"])), (HTML / HOME).read_text()
-    )
-    html = VIEW.sub(lambda found: found[0].replace(found[1], json.dumps(data["view_specs"][0])), html)
+    (place,) = PLACE.findall((HTML / HOME).read_text())
+    models = embed_data(views=[demo], drop_defaults=False)["manager_state"]["state"]
+    scripts = {}
+    name, _ = pack("index", demo.model_id, models, scripts, "")
+    script = scripts[name].replace(name, place)
     with watched(site["http"], **DESK) as page:
-        page.route(f"**/{HOME}", lambda route: route.fulfill(body=html, content_type="text/html"))
+        page.route(f"**/{place}.js", lambda route: route.fulfill(body=script, content_type="text/javascript"))
         open_page(page, site["http"], HOME)
         yield page
 
@@ -319,15 +366,15 @@ def test_names_are_values_like_any_other(site, watched):
     with page_of(live(train, curves, title="names"), site, watched) as page:
         demo = page.locator(".wd-demo")
         chart, note = demo.locator(".wd"), demo.locator(".wd-note")
-        demo.locator(".noUi-handle").first.press("ArrowRight")
+        demo.locator(HANDLE).first.press("ArrowRight")
         expect(demo.locator(".wd-summary")).to_have_text(
             "optimizer = adam, 100 %, momentum = False, at step 3: loss 33."
         )
-        demo.get_by_role("button", name="Pin").click()
-        demo.get_by_role("button", name="Link").click()
+        press_button(demo, "Pin")
+        press_button(demo, "Link")
         link = page.url
         for key in ("ArrowLeft", "r"):
-            demo.locator(".noUi-handle").first.press(key)
+            demo.locator(HANDLE).first.press(key)
         expect(chart).to_have_attribute("data-at", "0,0")
         page.evaluate("(link) => { location.hash = ''; location.hash = new URL(link).hash; }", link)
         expect(chart).to_have_attribute("data-at", "1,0")
@@ -343,7 +390,7 @@ def test_between_two_recorded_values_the_nearest_is_drawn_and_named(site, watche
     with page_of(live(train, sweep(train, lambd=[0, 1, 2]), finer={"lambd": [1.9]}), site, watched) as page:
         summary = page.locator(".wd-summary")
         for value in ("1", "1.9", "2"):
-            page.locator(".noUi-handle").press("ArrowRight")
+            page.locator(HANDLE).press("ArrowRight")
             nearest = " (recorded at λ = 2)" if value == "1.9" else ""
             loss = "4" if value == "1" else "5"
             expect(summary).to_have_text(f"λ = {value}, at step 3: loss {loss}{nearest}.")
@@ -358,13 +405,15 @@ def seen_colours(part):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_forced_colours_leave_the_colour_key_and_the_slider(visit, scheme):
     page = visit(CHAPTER, forced_colors="active", color_scheme=scheme)
+    page.add_style_tag(content=".wd-far { content-visibility: visible !important; }")  # or it moves meanwhile
     paper = (255, 255, 255) if scheme == "light" else (0, 0, 0)
     for demo in demos(page):
         swatches = [seen_colours(swatch)[0] for swatch in demo.locator(".wd-swatch").all()]
         assert len({*swatches, paper}) == len(swatches) + 1
-        handle = demo.locator(".noUi-handle")
+        handle = demo.locator(HANDLE)
         handle.press("Home")
-        track = demo.locator(".noUi-target").bounding_box()
+        handle.scroll_into_view_if_needed()
+        track = handle.bounding_box()
         clip = {"x": track["x"] + track["width"] * 0.6, "y": track["y"] - 3, "width": 40, "height": track["height"] + 6}
         line = Image.open(io.BytesIO(page.screenshot(clip=clip))).convert("L")
         low, high = line.getextrema()

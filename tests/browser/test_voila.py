@@ -5,7 +5,7 @@ import json
 import psutil
 import pytest
 from playwright.sync_api import expect
-from servers import DESK, copy_until_demo, start_voila
+from servers import DESK, copy_until_demo, press_button, start_voila
 
 CHAPTER = "Weight decay in PyTorch"
 # Press a key on a slider and look before the browser can hear of the kernel's answer; then note each state.
@@ -46,7 +46,7 @@ def pages(voila, watched):
 def readers(pages):
     """Both readers, before anybody moves the slider."""
     for page in pages:
-        page.locator(".wd-demo").first.get_by_role("button", name="Reset").click()
+        press_button(page.locator(".wd-demo").first, "Reset")
         expect(page.locator(".wd").first).to_have_attribute("data-at", "0")
     return pages
 

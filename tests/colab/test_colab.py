@@ -14,7 +14,7 @@ import pytest
 import yaml
 from nbclient import NotebookClient
 from playwright.sync_api import expect
-from servers import DESK, open_browser, start_lab
+from servers import DESK, open_browser, press_button, start_lab
 
 ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / ".venv-colab" / "bin" / "python"
@@ -173,13 +173,13 @@ def test_after_a_burst_of_moves_the_last_counts(demo):
 
 def test_pinned_curves_stay_until_reset(demo):
     legend = demo.locator(".wd-legend").first
-    demo.get_by_role("button", name="Reset").click()
+    press_button(demo, "Reset")
     expect(demo.locator(".wd")).to_have_attribute("data-at", "0")
-    demo.get_by_role("button", name="Pin").click()
+    press_button(demo, "Pin")
     handle(demo).press("End")
     expect(demo.locator(".wd")).to_have_attribute("data-state", "done")
     expect(legend).to_contain_text("pinned λ = 0")
-    demo.get_by_role("button", name="Reset").click()
+    press_button(demo, "Reset")
     expect(legend).not_to_contain_text("pinned")
     expect(demo.locator(".wd")).to_have_attribute("data-at", "0")
 

@@ -6,6 +6,7 @@ import re
 import shutil
 import statistics
 import subprocess
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -168,6 +169,29 @@ def test_every_figure_says_what_it_shows(chapter):
                 assert len(alt or cell.metadata.mystnb.image.alt) > 40
 
 
+def test_under_each_demo_stands_what_to_try_with_its_sliders(chapter):
+    demos = 0
+    for cell, below in pairwise(chapter.cells):
+        if cell.cell_type != "code" or not re.search(r"^(live|frames)\(", cell.source, re.MULTILINE):
+            continue
+        demos += 1
+        alt = "".join(output.get("metadata", {}).get("image/png", {}).get("alt", "") for output in cell.outputs)
+        sliders = re.findall(r"(\S+) = ", alt)  # as "λ = 0.1, at epoch 100: ..."
+        assert sliders
+        assert below.cell_type == "markdown", f"nothing stands under {alt[:60]}"
+        tip = below.source.split("\n\n")[0]
+        assert not re.match("#|(The same )?[Ii]n print", tip), f"nothing to try stands under {alt[:60]}"
+        assert any(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", tip) for name in sliders), f"no {sliders} in: {tip}"
+    assert demos
+
+
+def test_headings_skip_no_level(chapter):
+    text = re.sub(r"```.*?```", "", prose(chapter), flags=re.DOTALL)
+    levels = [len(marks) for marks in re.findall(r"^(#+) ", text, re.MULTILINE)]
+    assert levels[0] == 1 < min(levels[1:])
+    assert all(below - above <= 1 for above, below in pairwise(levels))
+
+
 def test_prose_reads_well_without_the_book(chapter):
     assert not re.search(r"\{[a-z:]+\}`|^:::|^```\{", prose(chapter), re.MULTILINE)
     assert not re.search(r"[\x00-\x09\x0b-\x1f]", prose(chapter))  # what an unescaped \frac or \top leaves
@@ -211,4 +235,4 @@ def test_third_party_scripts_stand_with_their_licence():
 
 
 def test_only_our_scripts_are_on_every_page():
-    assert {path.name for path in (ROOT / "book/_static").rglob("*.js")} == {"prose.js", "site.js"}
+    assert {path.name for path in (ROOT / "book/_static").rglob("*.js")} == {"host.js", "prose.js", "site.js"}

@@ -52,6 +52,11 @@ def test_what_draws_is_known_by_its_figure():
     assert kind_of("heat(curves)", has_figure=True) == "figure"
 
 
+def test_a_demo_is_no_figure_though_it_brings_one_along():
+    assert kind_of("live(train, curves)", has_figure=True) == "demo"
+    assert kind_of("def train(lambd):\n    yield 1, {}\n\n\nlive(train, curves)", has_figure=True) == "open"
+
+
 @pytest.mark.parametrize(
     ("kind", "source", "tag"),
     [
@@ -91,7 +96,7 @@ def sentence(text):
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
-    """Three pages of HTML: a chapter, one whose code is all open, and one without code."""
+    """Four pages of HTML: a chapter, one whose code is all open, one with a single fold, and one without code."""
     folder = tmp_path_factory.mktemp("small-book")
 
     def code(source, outputs=(), *tags, **metadata):
@@ -137,14 +142,15 @@ def pages(tmp_path_factory):
         code("sixth = 6"),
     )
     write("open", "# All open", code("def train(lambd):\n    yield 1, {}"))
+    write("single", "# One demo", code("live(train, curves)", [picture], "hide-input"), "What to try.")
     (folder / "none.md").write_text("# No code\n\nText.")
-    (folder / "index.md").write_text("# Contents\n\n```{toctree}\nchapter\nopen\nnone\n```")
+    (folder / "index.md").write_text("# Contents\n\n```{toctree}\nchapter\nopen\nsingle\nnone\n```")
     (folder / "conf.py").write_text(CONF)
     command = [sys.executable, "-m", "sphinx", "-W", "-q", "-d", folder / "trees", folder, folder / "html"]
     built = subprocess.run(command, capture_output=True, text=True)
     assert built.returncode == 0, built.stderr
     return {name: BeautifulSoup((folder / "html" / f"{name}.html").read_text(), "html.parser") for name in
-            ("chapter", "open", "none")}  # fmt: skip
+            ("chapter", "open", "single", "none")}  # fmt: skip
 
 
 def code_of(node):
@@ -213,11 +219,13 @@ def test_all_code_is_still_there_in_its_order(pages):
     assert list(dict.fromkeys(names)) == ["first", "second", "third", "heights", "fourth", "solve"]
 
 
-def test_a_page_has_one_switch_if_it_has_something_to_open(pages):
+def test_a_page_has_one_switch_if_it_has_more_than_one_thing_to_open(pages):
     (switch,) = pages["chapter"].select(".all-code button")
     assert switch.parent.find_previous_sibling().name == "h1"
     assert switch["aria-pressed"] == "false"
     assert not pages["open"].select("details, .all-code")
+    assert [label(one) for one in pages["single"].select("details")] == ["code of this demo"]
+    assert not pages["single"].select(".all-code")
     assert not pages["none"].select("details, .all-code")
 
 
