@@ -1,6 +1,6 @@
 """How long a reader waits after moving a slider: for the recorded curve on the page, for a fresh one with a kernel."""
 
-from servers import DEMO, HANDLE, open_browser, serve_site, start_lab
+from servers import DEMO, HANDLE, open_browser, open_page, serve_site, start_lab
 
 # Moves the page's first slider by arrow keys. Gives, for every move, the milliseconds from the key to the moment at
 # which the chart stood at the new position in each of some states.
@@ -50,8 +50,7 @@ def measure_static():
     """`static_redraw_ms` on the built PyTorch chapter."""
     with open_browser() as browser, serve_site() as site:
         page = browser.new_page()
-        page.goto(f"{site}book/pytorch.html")
-        page.locator(DEMO).first.wait_for()
+        open_page(page, site, "book/pytorch.html")
         return static_redraw_ms(page)
 
 
