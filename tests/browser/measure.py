@@ -48,8 +48,7 @@ def measure_static():
     """`static_redraw_ms` on the built PyTorch chapter."""
     with open_browser() as browser, serve_site() as site:
         page = browser.new_page()
-        page.goto(f"{site}book/pytorch.html")
-        page.locator(DEMO).first.wait_for()
+        open_page(page, site, "book/pytorch.html")
         return static_redraw_ms(page)
 
 

@@ -118,6 +118,11 @@ def draw_all(page):
     page.evaluate("scrollTo({ top: 0, behavior: 'instant' })")
 
 
+def lay_out_all(page):
+    """Lay out what is far from the window too, which site.css puts off; until then it has no place and no size."""
+    page.add_style_tag(content=".wd-far { content-visibility: visible !important; }")
+
+
 def press_button(demo, name):
     """Press a button of a demo, in its row or in its menu."""
     button = demo.locator(".wd-button", has_text=re.compile(f"^{name}$"))

@@ -2,7 +2,7 @@
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from servers import HANDLE, PAGES
+from servers import HANDLE, PAGES, lay_out_all
 from test_site import CHAPTER
 
 # What is folded away is read too. A page has thousands of coloured words of code, which take axe very long: the first
@@ -47,7 +47,7 @@ def test_no_violation(visit, name):
     page = visit(name)
     # Colours are judged when they have arrived.
     page.add_style_tag(content="* { transition: none !important; animation: none !important; }")
-    page.add_style_tag(content=".wd-far { content-visibility: visible !important; }")
+    lay_out_all(page)
     page.evaluate(PREPARE)
     found = violations(page, "light") + violations(page, "dark", ONLY_COLOURS)
     assert not found, "\n".join(found)

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from bs4 import BeautifulSoup
 from playwright.sync_api import expect
-from servers import DESK, HTML, PAGES, ROOT
+from servers import DESK, HTML, PAGES, ROOT, lay_out_all
 from test_site import PHONE
 
 CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
@@ -136,7 +136,7 @@ def test_figures_say_how_large_they_are_and_come_when_needed(name):
 @pytest.mark.parametrize("device", [DESK, PHONE], ids=["desk", "phone"])
 def test_nothing_is_wider_than_the_page_unless_it_scrolls_in_itself(visit, name, device):
     page = visit(name, **device)
-    page.add_style_tag(content=".wd-far { content-visibility: visible !important; }")
+    lay_out_all(page)
     page.locator("details").evaluate_all("(all) => all.forEach((one) => { one.open = true; })")
     assert page.evaluate("document.documentElement.scrollWidth") <= device["viewport"]["width"]
     wide = page.locator("article :is(pre, .math-wrapper, .table-wrapper)").evaluate_all(
@@ -173,7 +173,7 @@ def test_formulas_bring_their_fonts_from_a_disk_too(visit):
     for name in ("book/l2-derivation.html", "book/weissi.html"):
         page = visit(name, "file")
         page.evaluate("document.fonts.ready")
-        page.add_style_tag(content=".wd-far { content-visibility: visible !important; }")
+        lay_out_all(page)
         page.evaluate("document.fonts.ready")
         missing = page.evaluate(
             """() => {

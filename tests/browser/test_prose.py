@@ -2,7 +2,7 @@
 
 import pytest
 from playwright.sync_api import expect
-from servers import DESK, HTML, PAGES, ROOT
+from servers import DESK, HTML, PAGES, ROOT, lay_out_all
 
 CHAPTERS = [f"book/{path.stem}.html" for path in sorted((ROOT / "book").glob("*.ipynb"))]
 CHAPTER, OTHER = "book/pytorch.html", "book/adamw.html"
@@ -25,7 +25,7 @@ def code_seen(page):
 @pytest.mark.parametrize("name", CHAPTERS)
 def test_a_chapter_shows_sentences_and_not_their_code(visit, name, device):
     page = visit(name, **device)
-    page.add_style_tag(content=".wd-far { content-visibility: visible !important; }")
+    lay_out_all(page)
     assert page.locator(".said > p").count() >= 5
     assert page.evaluate(ASTRAY) == []
     shown = len(page.evaluate(SEEN, ".said"))

@@ -15,7 +15,7 @@ import pytest
 from ipywidgets.embed import embed_data
 from PIL import Image
 from playwright.sync_api import expect
-from servers import DESK, HANDLE, HTML, PAGES, PLACE, open_page, press_button, read_demos
+from servers import DESK, HANDLE, HTML, PAGES, PLACE, lay_out_all, open_page, press_button, read_demos
 from widgets import pack
 
 from weightdecay import live, sweep
@@ -414,7 +414,7 @@ def seen_colours(part):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_forced_colours_leave_the_colour_key_and_the_slider(visit, scheme):
     page = visit(CHAPTER, forced_colors="active", color_scheme=scheme)
-    page.add_style_tag(content=".wd-far { content-visibility: visible !important; }")  # or it moves meanwhile
+    lay_out_all(page)  # or it moves meanwhile
     paper = (255, 255, 255) if scheme == "light" else (0, 0, 0)
     for demo in demos(page):
         swatches = [seen_colours(swatch)[0] for swatch in demo.locator(".wd-swatch").all()]
