@@ -11,7 +11,10 @@ const weightdecay = (() => {
       const script = document.createElement("script");
       script.src = `${folder}${name}.js`;
       script.onload = () => resolve(brought[name.replace("../", "")]);
-      script.onerror = () => reject(new Error(`${script.src} could not be loaded`));
+      script.onerror = () => {
+        delete asked[name]; // it may be there when it is asked for again
+        reject(new Error(`${script.src} could not be loaded`));
+      };
       document.head.append(script);
     }));
 
@@ -138,7 +141,7 @@ const weightdecay = (() => {
       };
       slider.free = { name: params[i], stops: values.slice(0, count), take, value, beside, count };
     });
-    let latest = 0, ask = null;
+    let latest = 0, loaded = {}; // by which worker
     const train = async () => {
       const mine = (latest += 1), at = sliders.map((slider) => slider.get("index"));
       const parameters = Object.fromEntries(sliders.map((slider, i) => [params[i], slider.free.value()]));
@@ -151,8 +154,8 @@ const weightdecay = (() => {
           runtime = fetchScript("../trainer").then(({ begin }) => begin(fetchScript, parts, (share) => (bar.value = share)));
         }
         const send = await runtime;
-        ask ??= fetchScript(name).then((packed) => send({ name, program: fill(packed, Uint8Array) }));
-        await ask;
+        if (loaded.by !== send) loaded = { by: send, done: fetchScript(name).then((packed) => send({ name, program: fill(packed, Uint8Array) })) };
+        await loaded.done;
         if (mine !== latest) return;
         show("starting");
         const x = [...new Float64Array(spec.x.values.buffer)];
@@ -164,7 +167,7 @@ const weightdecay = (() => {
         if (state === "replaced") show("stopped", { message: "stopped: move the slider to train again." });
         else show(state, { series, seconds, message: wrong ? `diverged: at ${spec.x.label} ${step} the ${wrong}; lower η or λ.` : "" });
       } catch (error) {
-        runtime = ask = null;
+        [runtime, loaded] = [null, {}];
         show("error", { message: `this browser cannot train here (${error.message}); what is recorded stays.` });
       } finally {
         loading.remove();

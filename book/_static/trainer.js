@@ -113,14 +113,17 @@ weightdecay.bring("trainer", (() => {
 
     let busy = false;
     onmessage = async ({ data }) => {
-      if (data.parameters || data.stop) wanted = data;
-      else await (data.program ? load(data) : start(data)).then(() => postMessage({ id: data.id, state: "ready" }), fail(data));
+      if (data.parameters || data.stop) {
+        if (wanted) postMessage({ id: wanted.id, state: "replaced" });
+        wanted = data;
+      } else await (data.program ? load(data) : start(data)).then(() => postMessage({ id: data.id, state: "ready" }), fail(data));
       if (busy) return;
       busy = true;
       while (wanted) {
         const asked = wanted;
         wanted = null;
-        if (asked.parameters) await train(asked).then((ended) => postMessage({ id: asked.id, ...ended }), fail(asked));
+        if (asked.stop) postMessage({ id: asked.id, state: "ready" });
+        else await train(asked).then((ended) => postMessage({ id: asked.id, ...ended }), fail(asked));
       }
       busy = false;
     };
@@ -143,12 +146,19 @@ weightdecay.bring("trainer", (() => {
     }
     const worker = new Worker(URL.createObjectURL(new Blob([`(${work})()`], { type: "text/javascript" })));
     const asked = new Map();
-    let count = 0;
-    worker.onerror = ({ message }) => asked.forEach((hear) => hear({ state: "error", message }));
-    worker.onmessage = ({ data }) => asked.get(data.id)(data);
+    let count = 0, gone = null;
+    // A worker that has failed once is not asked again.
+    const fail = (message) => {
+      gone = message;
+      worker.terminate();
+      asked.forEach((hear) => hear({ state: "error", message }));
+    };
+    worker.onerror = ({ message }) => fail(message);
+    worker.onmessage = ({ data }) => (data.state === "error" ? fail(data.message) : asked.get(data.id)(data));
     // Each answer is given to `hear`; what is returned fulfils with the last.
     const ask = (message, hear = () => {}) =>
       new Promise((resolve, reject) => {
+        if (gone) return reject(new Error(gone));
         const id = (count += 1);
         asked.set(id, (answer) => {
           hear(answer);

@@ -20,7 +20,7 @@ from torch.utils import _pytree as pytree
 from torch.utils.weak import WeakTensorKeyDictionary
 
 TYPES = ("float32", "float64", "int64", "bool")
-TOLERANCE = 1e-3  # of a number, and a thousandth of that of the largest of its curve
+TOLERANCE = 1e-3  # of a number, and a thousandth of that of the largest of its curve so far
 NOISE = 1e-6  # in relation to a number, some times its rounding
 LONGEST = 64  # calls in a period that is looked for
 KINDS = 16  # of plain arguments a function may be called with: each is a graph of its own
@@ -352,9 +352,9 @@ def check(program, train, params) -> None:
     """Run a program at `params` and compare each number that it yields with those of `train(**params)` itself.
 
     Raises ValueError, which names the yield and the function that made it, where they differ by more than `TOLERANCE`
-    of the number and a thousandth of that of the largest of its curve. Where training magnifies rounding, twice as much
-    is allowed as `NOISE` on all results of traced functions changes up to there and in the tenth of the run that
-    follows. What is not finite is not compared.
+    of the number and a thousandth of that of the largest of its curve so far. Where training magnifies rounding, twice
+    as much is allowed as `NOISE` on all results of traced functions changes up to there and in the tenth of the run
+    that follows. What is not finite is not compared.
     """
     params = {name: float(np.float32(value)) for name, value in params.items()}
     at = ", ".join(f"{name} = {value:g}" for name, value in params.items())
@@ -365,7 +365,7 @@ def check(program, train, params) -> None:
             f"At {at} train yields something else, or elsewhere, than on its tape: what it does depends on {at}."
         )
     room = {
-        name: TOLERANCE * (abs(values) + np.max(abs(values[np.isfinite(values)]), initial=0) / 1000)
+        name: TOLERANCE * (abs(values) + np.maximum.accumulate(np.where(np.isfinite(values), abs(values), 0)) / 1000)
         for name, values in own.items()
     }
 

@@ -1,5 +1,6 @@
 """Demos that train on the page itself, with no kernel: the same numbers as PyTorch's, and what goes wrong said."""
 
+import base64
 import csv
 import re
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 from demos import demos_of_page
 from playwright.sync_api import expect
-from servers import DESK, HTML, PAGES, press_button
+from servers import DESK, HTML, PAGES, open_page, press_button
 from test_site import HOME, WITH_DEMOS, demos, read_charts, read_specs
 
 from weightdecay.sweep import follow
@@ -43,6 +44,28 @@ def read_table(page, demo, count):
     return names, rows[-count:]
 
 
+def assert_trains_as_pytorch(page, demo, chart, spec, one, seed):
+    """Train at values off the record, and compare what the page then has with what `train` itself yields there."""
+    values = [values_between(stops, seed) for stops in spec["stops"]]
+    train_here(demo, values)
+    x = np.frombuffer(spec["x"]["values"], np.float64)
+    names, rows = read_table(page, demo, int((~np.isnan(x)).sum()))
+    assert [float(row[0]) for row in rows] == [values[0]] * len(rows)
+    params = chart["state"]["program"]["params"]
+    steps = follow(one.train, dict(zip(params, values, strict=True)), dim=one.dim)
+    expected = {step: numbers for step, numbers, _ in steps}
+    for panel in spec["panels"]:
+        for series, key in zip(panel["series"], panel["keys"], strict=True):
+            column, at = names.index(series["name"]), len(values)
+            here = {float(row[at]): float(row[column]) for row in rows if row[column] != ""}
+            there = {step: numbers[key][0] for step, numbers in expected.items() if key in numbers}
+            assert here.keys() == {step for step, number in there.items() if np.isfinite(number)}
+            most = 0.0  # up to each step: of a run that diverges the end says nothing about its start
+            for step, number in here.items():
+                most = max(most, abs(there[step]))
+                assert number == pytest.approx(there[step], rel=2e-3, abs=1e-5 * most), (key, step, values)
+
+
 @each_page_that_trains
 @pytest.mark.parametrize("scheme", ["http", "file"])
 def test_the_page_trains_as_pytorch_does(visit, name, scheme):
@@ -52,26 +75,36 @@ def test_the_page_trains_as_pytorch_does(visit, name, scheme):
             expect(demo.locator("[data-trains]")).to_have_count(0)
             continue
         assert demo.locator(".wd").get_attribute("data-trains") is not None
-        params, one = chart["state"]["program"]["params"], trains[spec["title"]]
-        x = np.frombuffer(spec["x"]["values"], np.float64)
         for seed in range(3) if scheme == "http" else [3]:
-            values = [values_between(stops, seed) for stops in spec["stops"]]
-            train_here(demo, values)
-            names, rows = read_table(page, demo, int((~np.isnan(x)).sum()))
-            assert [float(row[0]) for row in rows] == [values[0]] * len(rows)
-            steps = follow(one.train, dict(zip(params, values, strict=True)), dim=one.dim)
-            expected = {step: numbers for step, numbers, _ in steps}
-            for panel in spec["panels"]:
-                for series, key in zip(panel["series"], panel["keys"], strict=True):
-                    column, at = names.index(series["name"]), len(values)
-                    here = {float(row[at]): float(row[column]) for row in rows if row[column] != ""}
-                    there = {step: numbers[key][0] for step, numbers in expected.items() if key in numbers}
-                    assert here.keys() == {step for step, number in there.items() if np.isfinite(number)}
-                    most = np.nanmax(np.abs([0, *there.values()]))  # a curve may be recorded only
-                    for step, number in here.items():
-                        assert number == pytest.approx(there[step], rel=2e-3, abs=1e-5 * most), (key, step, values)
-            tried += 1
+            assert_trains_as_pytorch(page, demo, chart, spec, trains[spec["title"]], seed)
+        tried += 1
     assert tried
+
+
+def turn_a_sign(route):
+    """Answer with a program one of whose graphs adds where it should subtract."""
+    script, turned = route.fetch().text(), False
+
+    def turn(found):
+        nonlocal turned
+        data = base64.b64decode(found[1])
+        # The field of an ONNX node that names its operation.
+        other = data if turned else data.replace(b"\x22\x03Sub", b"\x22\x03Add", 1)
+        turned |= other != data
+        return f'"data":"{base64.b64encode(other).decode()}"'
+
+    body = re.sub('"data":"([^"]*)"', turn, script)
+    assert turned
+    route.fulfill(body=body, content_type="text/javascript")
+
+
+@pytest.mark.parametrize("name", [HOME, "book/how-it-trains.html"])
+def test_a_graph_with_a_wrong_sign_is_caught(visit, name):
+    page, chart, spec = visit(name), read_charts(name)[0], read_specs(name)[0]
+    page.route("**/demos/*-program-*", turn_a_sign)
+    with pytest.raises(AssertionError, match=r"== .*±"):
+        assert_trains_as_pytorch(page, demos(page)[0], chart, spec, demos_of_page(name)[spec["title"]], seed=0)
+    page.unroute("**/demos/*-program-*")
 
 
 def test_a_dozen_demos_train_in_seven_chapters():
@@ -123,6 +156,7 @@ def test_a_move_takes_the_place_of_the_last_and_a_link_opens_any_value(visit):
 
 NO_WASM = """window.Worker = class {
     postMessage() { setTimeout(() => this.onerror({ message: "no WebAssembly" })); }
+    terminate() {}
 };"""
 
 
@@ -147,6 +181,32 @@ def test_where_nothing_can_train_the_record_stays(browser, site, failure):
         expect(demo.locator(".wd-summary")).to_contain_text("recorded at λ = 0.1")
         demo.locator("input[type=range]").first.press("ArrowRight")
         expect(demo.locator(".wd-message")).to_be_empty()
+        if failure == "offline":  # and is there again
+            page.unroute("**/demos/runtime-*")
+            field.fill("0.1234")
+            field.press("Enter")
+            expect(demo.locator(".wd-badge")).to_have_text(re.compile("trained here"))
+
+
+def test_where_one_demo_fails_the_others_train_on(browser, site):
+    name = "book/pytorch.html"
+    first = next(c["state"]["program"]["name"] for c in read_charts(name) if c["state"].get("program"))
+    with browser.new_context(**DESK) as context:
+        page = context.new_page()
+        page.route(f"**/demos/{first}.js", lambda route: route.abort())
+        open_page(page, site["http"], name)
+        broken, sound = page.locator(".wd-demo:has([data-trains])").all()[:2]
+
+        def ask(demo, value, said):
+            demo.scroll_into_view_if_needed()
+            field = demo.locator(".wd-number").first
+            field.fill(value)
+            field.press("Enter")
+            expect(demo.locator(said)).to_have_text(re.compile("trained here|cannot train here"), timeout=60_000)
+
+        ask(sound, "0.0123", ".wd-badge")
+        ask(broken, "0.0123", ".wd-message")
+        ask(sound, "0.0234", ".wd-badge")
 
 
 def test_nothing_of_it_comes_before_it_is_asked_for(browser, site):

@@ -221,6 +221,21 @@ def test_what_is_made_once_and_used_for_ever_leaves_the_tape_short():
     check(program, train, {"lambd": 0.02})
 
 
+def test_a_run_that_grows_hides_nothing_at_its_start():
+    @traced
+    def grow(w, lambd):
+        return w * (2 + lambd)
+
+    def train(lambd):
+        w = torch.ones(())
+        for k in range(60):
+            w = grow(w, lambd)
+            yield k, {"w": w + 0.1 * lambd}  # in the notebook, not in a traced function
+
+    with pytest.raises(ValueError, match=r"w = .* at step 0,"):
+        check(record(train, {"lambd": 1.0}).program(), train, {"lambd": 0.3})
+
+
 def test_what_is_yielded_may_be_a_constant_and_may_be_missing():
     def train(lambd):
         w = torch.ones(3)
