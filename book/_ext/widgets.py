@@ -131,7 +131,7 @@ def height_of(used, sentence):
     screens = {"desk": (86, 3, 16.25), "phone": (36, 1, 10.32)}
     for place, (width, beside, chart) in screens.items():
         desk = place == "desk"
-        high = 2.2 * sliders
+        high = 2.3 * sliders
         if "fields" in spec:
             high += 4.2 * math.ceil(len(spec["fields"]) / (3 if desk else 2))
             high += find(state["_anywidget_id"]).lines * (1.6 if desk else 2.5)

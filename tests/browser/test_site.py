@@ -105,7 +105,11 @@ def test_every_slider_moves_its_chart(visit, name, scheme, device, pull):
                 before = look(demo)
                 move(handle)
                 expect(demo.locator(".wd")).not_to_have_attribute("data-at", before["at"])
-                after = look(demo)
+                for _ in range(100):  # what trains here has its first frame a moment later
+                    after = look(demo)
+                    if all(before[key] != after[key] for key in before):
+                        break
+                    page.wait_for_timeout(100)
                 assert all(before[key] != after[key] for key in before), move
 
 
@@ -286,11 +290,11 @@ def test_a_menu_holds_what_is_seldom_used(visit):
     demo = demos(page)[0]
     row = demo.locator(".wd-bar > .wd-button, .wd-more > summary, .wd-badge")
     assert row.all_inner_texts() == ["recorded", "Play", "Predict", "Full screen", "More"]
-    assert len({round(one.bounding_box()["y"] / 10) for one in row.all()}) == 1  # one row, on a phone too
+    assert np.ptp([one.bounding_box()["y"] for one in row.all()]) < 10  # one row, on a phone too
     menu, more = demo.locator(".wd-menu"), demo.locator(".wd-more > summary")
     expect(menu).to_be_hidden()
     more.press("Enter")
-    assert menu.locator("button").all_inner_texts() == ["Pin", "Reset", "Link", "CSV", "Keys"]
+    assert menu.locator("button").all_inner_texts() == ["Pin", "Train here", "Reset", "Link", "CSV", "Keys"]
     for close in (lambda: page.keyboard.press("Escape"), lambda: page.locator("article h1").click()):
         expect(menu).to_be_visible()
         close()

@@ -6,12 +6,14 @@ import re
 
 import numpy as np
 import pytest
+import torch
 from demos import demos_of_page
 from playwright.sync_api import expect
 from servers import DESK, HTML, PAGES, open_page, press_button
 from test_site import HOME, WITH_DEMOS, demos, read_charts, read_specs
 
 from weightdecay.sweep import follow
+from weightdecay.tape import _disturb, listening
 
 TRAINS = [
     name for name in PAGES if (HTML / name).exists() and any(c["state"].get("program") for c in read_charts(name))
@@ -54,6 +56,19 @@ def assert_trains_as_pytorch(page, demo, chart, spec, one, seed):
     params = chart["state"]["program"]["params"]
     steps = follow(one.train, dict(zip(params, values, strict=True)), dim=one.dim)
     expected = {step: numbers for step, numbers, _ in steps}
+    shaken = []
+
+    def moved_by_rounding(key, most):
+        """What disturbances of the size of rounding change of a curve, at most, where it is not ten times as large."""
+        if not shaken:
+            for k in range(3):
+                with listening(_disturb(torch.Generator().manual_seed(k))):
+                    run = follow(one.train, dict(zip(params, values, strict=True)), dim=one.dim)
+                    shaken.append({step: numbers for step, numbers, _ in run})
+        own = {at: numbers[key][0] for at, numbers in expected.items() if key in numbers}
+        small = [at for at, number in own.items() if abs(number) <= 10 * most]
+        return max(abs(other[at][key][0] - own[at]) for other in shaken for at in small if at in other)
+
     for panel in spec["panels"]:
         for series, key in zip(panel["series"], panel["keys"], strict=True):
             column, at = names.index(series["name"]), len(values)
@@ -63,7 +78,11 @@ def assert_trains_as_pytorch(page, demo, chart, spec, one, seed):
             most = 0.0  # up to each step: of a run that diverges the end says nothing about its start
             for step, number in here.items():
                 most = max(most, abs(there[step]))
-                assert number == pytest.approx(there[step], rel=2e-3, abs=1e-5 * most), (key, step, values)
+                # Adam takes whole steps along gradients that are rounding alone: some examples may be judged otherwise.
+                room = max(5e-3 * abs(there[step]), 1e-5 * most)
+                if abs(number - there[step]) > room:  # as where the book was built
+                    room += 4 * moved_by_rounding(key, most)
+                assert number == pytest.approx(there[step], rel=0, abs=room), (key, step, values)
 
 
 @each_page_that_trains
