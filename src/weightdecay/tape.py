@@ -22,6 +22,8 @@ from torch.utils.weak import WeakTensorKeyDictionary
 TYPES = ("float32", "float64", "int64", "bool")
 TOLERANCE = 1e-3  # of a number, and a thousandth of that of the largest of its curve so far
 NOISE = 1e-6  # in relation to a number, some times its rounding
+ROUNDING = 6e-8  # half of the distance from 1 to the next float32, in relation to the largest number of a tensor
+DISTURBANCES = 3  # runs that show how far rounding is magnified
 LONGEST = 64  # calls in a period that is looked for
 KINDS = 16  # of plain arguments a function may be called with: each is a graph of its own
 
@@ -349,21 +351,28 @@ def play(program, params):
 
 
 def check(program, train, params) -> None:
-    """Run a program at `params` and compare each number that it yields with those of `train(**params)` itself.
-
-    Raises ValueError, which names the yield and the function that made it, where they differ by more than `TOLERANCE`
-    of the number and a thousandth of that of the largest of its curve so far. Where training magnifies rounding, twice
-    as much is allowed as `NOISE` on all results of traced functions changes up to there and in the tenth of the run
-    that follows. What is not finite is not compared.
-    """
+    """Run a program at `params` and `compare` it with `train(**params)` itself; the ValueError names both."""
     params = {name: float(np.float32(value)) for name, value in params.items()}
     at = ", ".join(f"{name} = {value:g}" for name, value in params.items())
-    (steps, own), played = _table(train(**params)), list(play(program, params))
+    try:
+        compare(play(program, params), lambda: train(**params))
+    except ValueError as error:
+        raise ValueError(
+            f"At {at} {error}: what depends on {', '.join(params)} must be computed by traced functions, from tensors."
+        ) from None
+
+
+def compare(played, train) -> None:
+    """Compare what a tape said, as `play` yields it, with each number that `train()` yields.
+
+    Raises ValueError where they differ by more than `TOLERANCE` of the number and a thousandth of that of the largest
+    of its curve so far. Where training magnifies rounding, twice as much is allowed as `DISTURBANCES` of the results of
+    traced functions change up to there and in the tenth of the run that follows. What is not finite is not compared.
+    """
+    (steps, own), played = _table(train()), list(played)
     played_steps, found = _table((step, {name: value for name, (value, _) in row.items()}) for step, row in played)
     if (steps, own.keys()) != (played_steps, found.keys()):
-        raise ValueError(
-            f"At {at} train yields something else, or elsewhere, than on its tape: what it does depends on {at}."
-        )
+        raise ValueError("train yields something else, or elsewhere, than on its tape")
     room = {
         name: TOLERANCE * (abs(values) + np.maximum.accumulate(np.where(np.isfinite(values), abs(values), 0)) / 1000)
         for name, values in own.items()
@@ -376,28 +385,37 @@ def check(program, train, params) -> None:
         return min(((int(rows.argmax()), name) for name, rows in off.items() if rows.any()), default=None)
 
     if wrong():
-        with listening(_disturb(torch.Generator().manual_seed(0))):
-            _, shaken = _table(train(**params))
-        for name, values in own.items():
-            moved = np.nan_to_num(abs(shaken[name] - values), nan=np.inf)
-            most = np.maximum.accumulate(np.where(np.isfinite(values), moved, 0))
-            room[name] += 2 * most[np.minimum(np.arange(len(most)) + len(most) // 10, len(most) - 1)]
+        most = {name: np.zeros(len(steps)) for name in own}
+        for seed in range(DISTURBANCES):
+            with listening(_disturb(torch.Generator().manual_seed(seed))):
+                _, shaken = _table(train())
+            for name, values in own.items():
+                moved = np.nan_to_num(abs(shaken[name] - values), nan=np.inf)
+                most[name] = np.fmax(most[name], np.maximum.accumulate(np.where(np.isfinite(values), moved, 0)))
+        later = np.minimum(np.arange(len(steps)) + len(steps) // 10, len(steps) - 1)
+        room = {name: room[name] + 2 * most[name][later] for name in own}
     if first := wrong():
         row, name = first
         function = played[row][1][name][1]
         raise ValueError(
-            f"At {at} the tape says {name} = {found[name][row]:g} at step {steps[row]:g}, made by "
-            f"{function or 'no traced function'}, where train says {own[name][row]:g}: what depends on "
-            f"{', '.join(params)} must be computed by traced functions, from tensors."
+            f"the tape says {name} = {found[name][row]:g} at step {steps[row]:g}, made by "
+            f"{function or 'no traced function'}, where train says {own[name][row]:g}"
         )
 
 
 def _disturb(rng):
-    """Answers for traced functions with what they return, a little disturbed."""
+    """Answers for traced functions with what they return, a little disturbed.
+
+    What was summed of parts that cancel has an error in relation to the parts: so all numbers of a tensor with both
+    signs are disturbed in relation to its largest, but for those that are 0, as of an input that is never on.
+    """
 
     def disturbed(value):
-        noise = NOISE * torch.randn(value.shape, generator=rng)
-        return value * (1 + noise.to(value)) if value.is_floating_point() else value
+        if not value.is_floating_point():
+            return value
+        alone, together = torch.randn((2, *value.shape), generator=rng).to(value)
+        largest = value.abs().max() * (value != 0) if value.numel() and value.min() < 0 else 0
+        return value * (1 + NOISE * alone) + ROUNDING * largest * together
 
     return lambda function, args, kwargs, out: pytree.tree_map(disturbed, out)
 

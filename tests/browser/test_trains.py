@@ -6,14 +6,13 @@ import re
 
 import numpy as np
 import pytest
-import torch
 from demos import demos_of_page
 from playwright.sync_api import expect
 from servers import DESK, HTML, PAGES, open_page, press_button
 from test_site import HOME, WITH_DEMOS, demos, read_charts, read_specs
 
 from weightdecay.sweep import follow
-from weightdecay.tape import _disturb, listening
+from weightdecay.tape import compare
 
 TRAINS = [
     name for name in PAGES if (HTML / name).exists() and any(c["state"].get("program") for c in read_charts(name))
@@ -54,36 +53,27 @@ def assert_trains_as_pytorch(page, demo, chart, spec, one, seed):
     names, rows = read_table(page, demo, int((~np.isnan(x)).sum()))
     assert [float(row[0]) for row in rows] == [values[0]] * len(rows)
     params = chart["state"]["program"]["params"]
-    steps = follow(one.train, dict(zip(params, values, strict=True)), dim=one.dim)
-    expected = {step: numbers for step, numbers, _ in steps}
-    shaken = []
 
-    def moved_by_rounding(key, most):
-        """What disturbances of the size of rounding change of a curve, at most, where it is not ten times as large."""
-        if not shaken:
-            for k in range(3):
-                with listening(_disturb(torch.Generator().manual_seed(k))):
-                    run = follow(one.train, dict(zip(params, values, strict=True)), dim=one.dim)
-                    shaken.append({step: numbers for step, numbers, _ in run})
-        own = {at: numbers[key][0] for at, numbers in expected.items() if key in numbers}
-        small = [at for at, number in own.items() if abs(number) <= 10 * most]
-        return max(abs(other[at][key][0] - own[at]) for other in shaken for at in small if at in other)
+    def train(factor=1):
+        at = {name: factor * value for name, value in zip(params, values, strict=True)}
+        for step, numbers, _ in follow(one.train, at, dim=one.dim):
+            if shown := {key: row[0] for key, row in numbers.items() if key in columns and np.isfinite(row[0])}:
+                yield step, shown
 
+    columns = {}
     for panel in spec["panels"]:
-        for series, key in zip(panel["series"], panel["keys"], strict=True):
-            column, at = names.index(series["name"]), len(values)
-            here = {float(row[at]): float(row[column]) for row in rows if row[column] != ""}
-            there = {step: numbers[key][0] for step, numbers in expected.items() if key in numbers}
-            assert here.keys() == {step for step, number in there.items() if np.isfinite(number)}
-            most = 0.0  # up to each step: of a run that diverges the end says nothing about its start
-            for step, number in here.items():
-                most = max(most, abs(there[step]))
-                room = max(2e-3 * abs(there[step]), 1e-5 * most)
-                if "acc" in panel["label"]:  # Adam takes whole steps along gradients that are rounding alone
-                    room = max(room, 0.02)
-                if abs(number - there[step]) > room:  # as where the book was built
-                    room += 4 * moved_by_rounding(key, most)
-                assert number == pytest.approx(there[step], rel=0, abs=room), (key, step, values)
+        columns |= dict(zip(panel["keys"], (names.index(series["name"]) for series in panel["series"]), strict=True))
+    here = [
+        (float(row[len(values)]), {key: (float(row[k]), None) for key, k in columns.items() if row[k]}) for row in rows
+    ]
+    here = [(step, numbers) for step, numbers in here if numbers]
+    assert [(step, numbers.keys()) for step, numbers in here] == [(step, numbers.keys()) for step, numbers in train()]
+    try:
+        compare(here, train)
+    except ValueError as error:
+        pytest.fail(f"At {values} {error}.")
+    with pytest.raises(ValueError, match="the tape says"):  # it sees that much of a difference
+        compare(here, lambda: train(1.03))
 
 
 @each_page_that_trains
@@ -122,7 +112,7 @@ def turn_a_sign(route):
 def test_a_graph_with_a_wrong_sign_is_caught(visit, name):
     page, chart, spec = visit(name), read_charts(name)[0], read_specs(name)[0]
     page.route("**/demos/*-program-*", turn_a_sign)
-    with pytest.raises(AssertionError, match=r"== .*±"):
+    with pytest.raises(pytest.fail.Exception, match="the tape says"):
         assert_trains_as_pytorch(page, demos(page)[0], chart, spec, demos_of_page(name)[spec["title"]], seed=0)
     page.unroute("**/demos/*-program-*")
 
