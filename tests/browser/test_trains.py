@@ -55,7 +55,8 @@ def assert_trains_as_pytorch(page, demo, chart, spec, one, seed):
     params = chart["state"]["program"]["params"]
 
     def train(factor=1):
-        at = {name: factor * value for name, value in zip(params, values, strict=True)}
+        # By different powers: some demos know only the ratio of two parameters.
+        at = {name: factor**k * value for k, (name, value) in enumerate(zip(params, values, strict=True), 1)}
         for step, numbers, _ in follow(one.train, at, dim=one.dim):
             if shown := {key: row[0] for key, row in numbers.items() if key in columns and np.isfinite(row[0])}:
                 yield step, shown
@@ -72,7 +73,7 @@ def assert_trains_as_pytorch(page, demo, chart, spec, one, seed):
         compare(here, train)
     except ValueError as error:
         pytest.fail(f"At {values} {error}.")
-    with pytest.raises(ValueError, match="the tape says"):  # it sees that much of a difference
+    with pytest.raises(ValueError, match=" tape"):  # it sees that much of a difference
         compare(here, lambda: train(1.03))
 
 
