@@ -83,7 +83,7 @@ def measure_training(name, moves=5):
             place, times = demo.element_handle(), []
             for k in range(moves + 1):
                 began = time.perf_counter()
-                times.append(page.evaluate(TRAIN, [place, f"{0.011 + 0.001 * k:.4f}"]))
+                times.append(page.evaluate(TRAIN, [place, f"{0.01137 + 0.00113 * k:.5f}"]))
                 loaded = loaded or 1000 * (time.perf_counter() - began) - times[0][1]
             found[demo.locator(".wd").get_attribute("aria-label")] = times[1:]
         return found, loaded
