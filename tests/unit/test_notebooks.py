@@ -264,6 +264,58 @@ def test_a_typed_result_is_found():
     ]
 
 
+def letters(formula):
+    """The letters of a formula: Greek ones by their names in TeX, the others as they are; no words."""
+    formula = re.sub(r"\\(text|operatorname|mathrm|begin|end|underbrace)\*?\{[^}]*\}", " ", formula)
+    formula = formula.replace("\\epsilon", "\\varepsilon")
+    greek = "alpha beta gamma delta varepsilon eta theta lambda mu xi pi rho sigma tau phi varphi omega Delta ell"
+    named = set(re.findall(r"\\([a-zA-Z]+)", formula)) & set(greek.split())
+    return named | set(re.findall(r"[A-Za-z]", re.sub(r"\\[a-zA-Z]+|\dpt\b", " ", formula)))
+
+
+def formulas(text):
+    return [one or other for one, other in re.findall(r"\$\$(.*?)\$\$|\$([^$]+)\$", text, re.DOTALL)]
+
+
+def noted():
+    """The letters of the page on notation: those that hold everywhere, and (letter, chapter) once for each meaning."""
+    rows = [
+        re.split(r" *\| *", line.strip("| "))
+        for line in (ROOT / "book/notation.md").read_text(encoding="utf-8").splitlines()
+    ]
+    rows = [row for row in rows if len(row) == 3]
+    own = [
+        (letter, name)
+        for symbol, _, where in rows
+        for name in re.findall(r"\]\(([\w-]+)\.ipynb\)", where)
+        for letter in letters(symbol)
+    ]
+    everywhere = [symbol for symbol, _, where in rows if ".ipynb" not in where and "$" in symbol]
+    return set().union(*(letters("".join(formulas(symbol))) for symbol in everywhere)), own
+
+
+def test_a_chapter_uses_no_letter_that_the_notation_lacks(request, chapter):
+    everywhere, own = noted()
+    known = everywhere | {letter for letter, name in own if name == request.node.callspec.id}
+    assert set().union(*map(letters, formulas(prose(chapter)))) - known == set()
+
+
+def test_within_a_chapter_a_letter_has_one_meaning():
+    _, own = noted()
+    assert len(own) > 50
+    assert sorted({one for one in own if own.count(one) > 1}) == []
+
+
+def test_the_letters_of_a_formula_are_found():
+    assert letters(r"\hat w_j \le \epsilon\,\text{steps} + \tfrac12\|\Delta x\|") == {
+        "w",
+        "j",
+        "varepsilon",
+        "Delta",
+        "x",
+    }
+
+
 def test_exercises_have_executed_solutions_and_sources_are_named(chapter):
     text = prose(chapter)
     assert "## What to remember" in text
