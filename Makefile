@@ -58,7 +58,7 @@ _build/.written-with: _config.yml $(wildcard book/_ext/*.py book/_static/* book/
 	@rm -rf _build/html _build/.doctrees && mkdir -p _build && touch $@
 
 book: venv _build/.executed-with _build/.written-with
-	$(NO_BARS) $(BIN)/jupyter-book build --warningiserror --keep-going .
+	$(NO_BARS) WEIGHTDECAY_TAPE=1 $(BIN)/jupyter-book build --warningiserror --keep-going .
 
 serve: book
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html $(PORT)

@@ -12,6 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from adder import PlainAdder, train_plain
+from demos import demos_of_page
 from notebooks import ROOT, functions_of
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -134,6 +135,28 @@ def main():
     print(f"  JupyterLab, slider event to first fresh frame: {statistics.median(first):.0f} ms, {max(first):.0f} ms")
     print(f"  JupyterLab, whole training, chart drawn: {statistics.median(whole):.0f} ms, {max(whole):.0f} ms")
     print(f"  that is {1000 * drawn / statistics.median(whole):.1f} times faster than the source's program, drawn")
+
+    bench_page()
+
+
+def bench_page():
+    """Training on the page against PyTorch's own loop over the same steps, one thread each."""
+    from measure import measure_training
+    from servers import PAGES
+
+    torch.set_num_threads(1)
+    print("Training on the page (median; as a share of PyTorch's bare loop)")
+    for name in PAGES:
+        found, loaded = measure_training(name)
+        if not found:
+            continue
+        print(f"  {name}, runtime loaded in {loaded:.0f} ms")
+        for title, times in found.items():
+            demo = demos_of_page(name)[title]
+            point = demo.point | {next(iter(demo.point)): 0.012}
+            bare = 1000 * seconds(lambda demo=demo, point=point: list(demo.train(**point)))
+            first, whole = (statistics.median(one) for one in zip(*times, strict=True))
+            print(f"    {title}: first frame {first:.0f} ms, whole {whole:.0f} ms, {whole / bare:.2f} of {bare:.0f} ms")
 
 
 if __name__ == "__main__":

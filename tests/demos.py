@@ -8,6 +8,7 @@ import itertools
 import re
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import CodeType
 from typing import NamedTuple
 from unittest import mock
@@ -50,6 +51,20 @@ def demos_of(chapter: str, cells: list[str] | None = None) -> list[Demo]:
         for i in needed(cells, live):
             exec(compile(cells[i], f"{chapter}, cell {i}", "exec"), space)
     return found
+
+
+def demos_of_page(name: str) -> dict[str, Demo]:
+    """The demos that train of a page of the site, by their titles."""
+    source = ROOT / "book" / Path(name).with_suffix(".md").name
+    cells = None
+    if source.exists():
+        blocks = re.findall(
+            r"^```\{code-cell\}.*?\n(.*?)^```$", source.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+        )
+        cells = [
+            re.sub(r"\A(:[^\n]*\n|---\n.*?^---\n)*\n*", "", block, flags=re.DOTALL | re.MULTILINE) for block in blocks
+        ]
+    return {demo.title: demo for demo in demos_of(source.stem, cells)}
 
 
 @contextlib.contextmanager

@@ -19,6 +19,10 @@ FILES = {
         "dist/uPlot.min.css": PACKAGE / "uPlot.min.css",
         "LICENSE": PACKAGE / "uPlot.LICENSE",
     },
+    "onnxruntime-web@1.30.0": {
+        "dist/ort.wasm.bundle.min.mjs": HERE / "onnxruntime/ort.wasm.bundle.min.mjs",
+        "dist/ort-wasm-simd-threaded.wasm": HERE / "onnxruntime/ort-wasm-simd-threaded.wasm",
+    },
     "katex@0.19.1": {
         "dist/katex.min.js": HERE / "katex/katex.min.js",
         "dist/katex.min.css": HERE / "katex/katex.min.css",

@@ -6,11 +6,13 @@ each kind of widget.
 """
 
 import base64
+import gzip
 import hashlib
 import io
 import json
 import math
 import shutil
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 
@@ -20,6 +22,9 @@ from sphinx.util import logging
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 MODEL = "IPY_MODEL_"
+RUNTIME = Path(__file__).parents[2] / "vendor" / "onnxruntime"
+RUNTIME_FILES = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
+PIECE = 450_000  # bytes, of the runtime: so many scripts say how far its loading has got
 SHOWN = {"VBoxModel", "SelectionSliderModel", "AnyModel"}  # by host.js
 EXPORT = "export default { render };"
 NEEDS = "needs JavaScript and a browser from spring 2022 or later."
@@ -81,12 +86,36 @@ def pack(page, root, models, scripts, sentence):
         if "_esm" in state:
             modules[name] = bring(scripts, "widget", module(kind))
             del state["_esm"], state["_css"]
-        used[name] = {"state": state, "buffers": models[name].get("buffers", [])}
+        buffers = models[name].get("buffers", [])
+        if state.get("program"):
+            state["program"], buffers = take_program(page, state["program"], buffers, scripts)
+        used[name] = {"state": state, "buffers": buffers}
         parts = [*state.get("children", []), *state.get("sliders", [])]
         wanted += [part.removeprefix(MODEL) for part in parts]
     whole = {"root": root, "models": used, "modules": modules}
     demo = json.dumps(whole, ensure_ascii=False, separators=(",", ":"))
     return bring(scripts, page.rsplit("/", 1)[-1], demo), height_of(used, sentence)
+
+
+def take_program(page, program, buffers, scripts):
+    """Put what a page trains with into a script, which it fetches when it is to train."""
+    own = [one | {"path": one["path"][1:]} for one in buffers if one["path"][0] == "program"]
+    text = json.dumps({"state": program, "buffers": own}, separators=(",", ":"))
+    name = bring(scripts, page.rsplit("/", 1)[-1] + "-program", text)
+    known = {"name": name, "params": program["params"], "runtime": [*runtime()]}
+    return known, [one for one in buffers if one["path"][0] != "program"]
+
+
+@cache
+def runtime():
+    """Scripts with the runtime's module and, in pieces, its program, both packed."""
+    files = [(RUNTIME / name).read_bytes() for name in RUNTIME_FILES]
+    module, wasm = (gzip.compress(data, mtime=0) for data in files)
+    pieces = [module, *(wasm[i : i + PIECE] for i in range(0, len(wasm), PIECE))]
+    scripts = {}
+    for piece in pieces:
+        bring(scripts, "runtime", json.dumps(base64.b64encode(piece).decode()))
+    return scripts
 
 
 def height_of(used, sentence):
@@ -102,12 +131,23 @@ def height_of(used, sentence):
     screens = {"desk": (86, 3, 16.25), "phone": (36, 1, 10.32)}
     for place, (width, beside, chart) in screens.items():
         desk = place == "desk"
-        high = 2.2 * sliders
+        high = 2.3 * sliders
         if "fields" in spec:
             high += 4.2 * math.ceil(len(spec["fields"]) / (3 if desk else 2))
             high += find(state["_anywidget_id"]).lines * (1.6 if desk else 2.5)
         else:
             said = sentence.rpartition("; ")[2]  # the names before it stand in the legend
+            sliders_of = {
+                one["description"]: one["_options_labels"]
+                for one in states
+                if "_options_labels" in one
+            }
+            # Those that only a training has are not in it yet.
+            said += "".join(
+                f"{name} = {labels[0]}, "
+                for name, labels in sliders_of.items()
+                if f"{name} = " not in said
+            )
             high += 2.6 + 1.3 * math.ceil(len(said) / width)
         for row in batched(spec.get("panels", []), beside):
             names = max(
@@ -163,9 +203,13 @@ def write_scripts(app, exception):
     folder = Path(app.outdir, "_static", "demos")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    scripts = {}
     for page in app.env.nb_metadata.values():
-        for name, text in page.get("demos", {}).items():
-            (folder / f"{name}.js").write_text(text, encoding="utf-8")
+        scripts |= page.get("demos", {})
+    if any("-program-" in name for name in scripts):
+        scripts |= runtime()
+    for name, text in scripts.items():
+        (folder / f"{name}.js").write_text(text, encoding="utf-8")
 
 
 def raw(text):

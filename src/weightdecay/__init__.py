@@ -5,6 +5,7 @@ from weightdecay.device import pick_device
 from weightdecay.live import frames, live
 from weightdecay.report import say
 from weightdecay.sweep import find_record, recorded, sweep
+from weightdecay.tape import traced
 
 __version__ = "0.1.0"
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     "recorded",
     "say",
     "sweep",
+    "traced",
 ]

@@ -30,6 +30,7 @@ class Chart(anywidget.AnyWidget):
     run: the fresh training run, replaced about thirty times a second while it lasts:
         {"at": slider positions, "state": "running" | "done" | "diverged" | "stopped" | "error", "device": str,
         "message": str, "series": {variable: float32 bytes, one number a column of the x axis}}.
+    program: what a page without Python trains with, from `tape.Tape.program`; empty where it cannot.
     beat: counts up while training lasts, so that the script learns when the kernel is gone.
     """
 
@@ -38,6 +39,7 @@ class Chart(anywidget.AnyWidget):
     spec = traitlets.Dict().tag(sync=True)
     sliders = traitlets.List(traitlets.Instance(ipywidgets.Widget)).tag(sync=True, **ipywidgets.widget_serialization)
     run = traitlets.Dict().tag(sync=True)
+    program = traitlets.Dict().tag(sync=True)
     beat = traitlets.Int().tag(sync=True)
 
 

@@ -2,10 +2,12 @@
 
 import contextvars
 import functools
+import inspect
 import io
 import itertools
 import math
 import numbers
+import os
 import signal
 import threading
 import time
@@ -20,13 +22,14 @@ from weightdecay.chart import Chart, columns, float32, frame_spec, line_spec, sl
 from weightdecay.device import pick_device
 from weightdecay.still import Demo
 from weightdecay.sweep import SYMBOLS, check_parameter, follow, text_of, values_of
+from weightdecay.tape import check, listening, record
 
 FRAME_SECONDS = 1 / 30
 BEAT_SECONDS = 2
 
 
 def live(
-    train, curves, *, x=None, panels=None, band="seed", start=None, finer=None, device=None, **chart
+    train, curves, *, x=None, panels=None, band="seed", start=None, finer=None, also=None, device=None, **chart
 ) -> ipywidgets.VBox:
     """Put curves from `sweep` under one slider per swept parameter.
 
@@ -42,8 +45,13 @@ def live(
     start: {parameter: value} at which the sliders begin; by default at their first values.
     finer: {parameter: numbers} at which its slider stops too, between those that are recorded; there the nearest
         recorded curve is drawn, faint.
+    also: {parameter: (low, high)} for further sliders, of parameters of `train` with a default, at which all curves are
+        recorded: at any other value there is only a fresh run. Their stops are even, by their logarithm where low > 0.
     device: what the badge calls the device, by default `pick_device()`.
     chart: `log_x`, `log_y`, `limits`, `best`, `title` and `question` of `chart.line_spec`.
+
+    While the book is built, with ``WEIGHTDECAY_TAPE`` set, the tape of a `train` that calls `traced` functions is
+    recorded for the page, and checked against `train` between the stops and at the first.
 
     Raises ValueError where `curves` cannot be drawn so, or where `train` does not yield what they hold.
     """
@@ -52,14 +60,19 @@ def live(
     panels = panels or {"": [str(name) for name in curves.data_vars]}
     if train is not None and x != counted:
         raise ValueError(f"{x!r} is swept, so a fresh run cannot be drawn along it: pass train=None to replay curves.")
-    for missing in {x, *(start or {})} - set(curves.dims):
+    for missing in {x, *(start or {})} - {*curves.dims, *(also or {})}:
         raise ValueError(f"curves have no dimension {missing!r}, only {', '.join(map(str, curves.dims))}.")
     grid = {dim: values_of(curves[dim]) for dim in slider_dims(curves, x, band)}
     spec = line_spec(curves, x=x, panels=panels, band=band, **chart)
-    if finer:
+    if finer or also:
         if train is None:
-            raise ValueError("finer asks for values that are not recorded: pass a train that can make them.")
-        grid, spec["between"] = _refine(grid, finer)
+            asks = "finer asks" if finer else "also asks"
+            raise ValueError(f"{asks} for values that are not recorded: pass a train that can make them.")
+        defaults = {name: _default(train, name, curves) for name in also or {}}
+        finer = (finer or {}) | {name: _stops(name, *bounds) for name, bounds in (also or {}).items()}
+        spec["shape"] = [*spec["shape"], *(1 for _ in defaults)]
+        start = defaults | (start or {})
+        grid, spec["between"] = _refine(grid | {name: [value] for name, value in defaults.items()}, finer)
     for name, values in grid.items():
         for value in values:
             check_parameter(name, value)
@@ -71,7 +84,11 @@ def live(
         at_x = columns(curves[x], chart.get("log_x", False))
         names = [str(name) for name in curves.data_vars]
         runner = _Retrainer(demo, lambda **point: train(**fixed, **point), at_x, x, names, str(device or pick_device()))
-        runner.check()
+        called = []
+        with listening(lambda *call: called.append(call)):
+            runner.check()
+        if called and os.environ.get("WEIGHTDECAY_TAPE"):
+            demo.chart.program = _program(runner.train, demo)
         _stop_on_interrupt()
         for slider in demo.sliders:
             slider.observe(lambda change: runner.request(), names="index")
@@ -121,6 +138,35 @@ def _refine(grid, finer) -> tuple[dict, list]:
     return fine, between
 
 
+def _default(train, name, curves):
+    """The value of a parameter at which curves are recorded that know nothing of it."""
+    parameter = inspect.signature(train).parameters.get(name)
+    if name in curves.dims or parameter is None or parameter.default is inspect.Parameter.empty:
+        raise ValueError(f"also needs a parameter of train that has a default and is not swept, and {name} is none.")
+    return parameter.default
+
+
+def _stops(name, low, high) -> list[float]:
+    """25 numbers from low to high, of two digits or, where these do not tell them apart, three."""
+    if not low < high:
+        raise ValueError(f"also has {name}: ({low}, {high}); give a low and then a higher number.")
+    even = np.geomspace(low, high, 25) if low > 0 else np.linspace(low, high, 25)
+    two, three = ([float(f"{value:.{digits}g}") for value in even.round(12)] for digits in (2, 3))
+    return two if len(set(two)) == len(two) else three
+
+
+def _program(train, demo) -> dict:
+    """What the page runs in place of `train`; nothing where a slider holds more than numbers."""
+    if any(isinstance(v, bool) or not isinstance(v, numbers.Real) for values in demo.grid.values() for v in values):
+        return {}
+    start = {name: slider.value for name, slider in zip(demo.grid, demo.sliders, strict=True)}
+    program = record(train, start).program()
+    middle = {name: (values[len(values) // 2 - 1] + values[len(values) // 2]) / 2 for name, values in demo.grid.items()}
+    for point in (middle, {name: values[0] for name, values in demo.grid.items()}):
+        check(program, train, point)
+    return program
+
+
 def scale(values, grid) -> np.ndarray:
     """Where values stand on a slider of these recorded numbers: by their logarithm if those span more than a decade."""
     positive = [number for number in grid if number > 0]
@@ -164,6 +210,8 @@ def _demo(spec, grid, start) -> ipywidgets.VBox:
             layout={"width": "100%", "max_width": "46rem"},
         )
         sliders.append(slider)
+    if all(isinstance(value, numbers.Real) for values in grid.values() for value in values):
+        spec["stops"] = [[float(value) for value in values] for values in grid.values()]
     chart = Chart(spec=spec, sliders=sliders)
     demo = Demo(sliders, chart, layout={"width": "100%"})
     demo.add_class("wd-demo")

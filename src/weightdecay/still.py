@@ -48,7 +48,9 @@ class Demo(Still, ipywidgets.VBox):
             position = [nearest for nearest, _ in stops]
             labels = [label or own for (_, label), own in zip(stops, labels, strict=True)]
         at = np.ravel_multi_index(position, spec["shape"]) if spec["shape"] else 0
-        where = ", ".join(f"{slider.description} = {label}" for slider, label in zip(self.sliders, labels, strict=True))
+        named = zip(self.sliders, labels, spec["shape"], strict=True)
+        named = [(slider, label) for slider, label, size in named if size > 1 or "frames" in spec]
+        where = ", ".join(f"{slider.description} = {label}" for slider, label in named)
         draw, describe = (_frame, _describe_frame) if "frames" in spec else (_lines, _describe_lines)
         title = f"{spec['title']}. " if spec["title"] else ""
         picture = base64.b64encode(_small(draw(spec, at, where))).decode()

@@ -40,15 +40,17 @@ def ridge_risk(n, d, lambd, noise, signal=1.0):
 
     With γ = d/n, ℓ = λ/n and m the Stieltjes transform of the Marchenko-Pastur law at −ℓ:
     ‖β*‖²ℓ²m' + σ²γ(m − ℓm'). Source: Dobriban and Wager, arXiv 1507.03003; Hastie et al., arXiv 1903.08560.
-    Raises ValueError where λ is not positive: use `min_norm_risk` there.
+    Raises ValueError where λ is not positive: use `min_norm_risk` there. Of a tensor λ it is a tensor, NaN at 0.
     """
-    n, d, lambd = (np.asarray(a, float) for a in (n, d, lambd))
-    if not (lambd > 0).all():
-        raise ValueError("ridge_risk needs λ > 0; min_norm_risk is its limit at 0.")
+    if not hasattr(lambd, "detach"):
+        n, d, lambd = (np.asarray(a, float) for a in (n, d, lambd))
+        if not (lambd > 0).all():
+            raise ValueError("ridge_risk needs λ > 0; min_norm_risk is its limit at 0.")
     gamma, ell = d / n, lambd / n
     b = 1 - gamma + ell
-    root = np.sqrt(b**2 + 4 * gamma * ell)  # m solves γℓm² + bm − 1 = 0: take the form that does not cancel
-    m = np.where(b > 0, 2 / (np.abs(b) + root), (np.abs(b) + root) / (2 * gamma * ell))
+    root = (b**2 + 4 * gamma * ell) ** 0.5
+    size = abs(b) + root  # m solves γℓm² + bm − 1 = 0: take the form that does not cancel
+    m = (b > 0) * (2 / size) + (b <= 0) * (size / (2 * gamma * ell))
     slope = (gamma * m**2 + m) / root
     return signal**2 * ell**2 * slope + noise**2 * gamma * (m - ell * slope)
 

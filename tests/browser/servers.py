@@ -28,7 +28,7 @@ CONTENTS = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
 # The pages of the book, in their order.
 PAGES = ["index.html", *(f"{one['file']}.html" for part in CONTENTS["parts"] for one in part["chapters"])]
 DEMO = ".wd:is([data-at], .wd-form[data-state])"  # a chart or a form sets its attribute once it has drawn
-HANDLE = ".wd-slider input, .noUi-handle"  # what is moved of a slider: on the site, in a notebook
+HANDLE = ".wd-slider input[type=range], .noUi-handle"  # what is moved of a slider: on the site, in a notebook
 PLACE = re.compile(r'class="wd-place" data-demo="([^"]+)"')
 STILL = re.compile(r'<div class="wd-still">.*?</div>', re.DOTALL)  # what stands for a demo until it is drawn
 DESK = {"viewport": {"width": 1280, "height": 800}}

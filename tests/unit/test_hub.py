@@ -57,9 +57,9 @@ def folder(tmp_path):
 
 
 def test_without_a_measurement_the_page_says_so(folder):
-    *_, sentences, table = page(folder)
+    *_, sentences, stacks, table, others = page(folder)
     assert sentences.data.startswith("Not measured yet")
-    assert table is None
+    assert (stacks, table, others.data) == (None, None, "")
 
 
 @pytest.fixture
@@ -94,8 +94,10 @@ def test_a_pretended_gpu_trains_as_the_cpu_and_the_page_says_so(checked, folder)
     assert [stack["models"] for stack in record["stacks"]] == [1, 2]
     assert all(stack["cpu"] > 0 < stack["gpu"] for stack in record["stacks"])
     shutil.copy(folder / "book" / "gpu.json", folder)
-    *_, sentences, table = page(folder)
+    *_, sentences, stacks, table, others = page(folder)
     assert sentences.data.startswith("a pretended GPU against one thread")
+    assert list(stacks.index) == [1, 2]
+    assert "Trains on a GPU alone: Learning to add." in others.data
     assert table.loc["pytorch: What ‖w‖ is made of", "numbers"] == "the same"
 
 

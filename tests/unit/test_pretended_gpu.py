@@ -294,7 +294,7 @@ FAULTS = {
     "double-descent": ("shrink = (1 - net_lr * lambd.float()).to(device)", "shrink = (1 - net_lr * lambd.float())"),
     "dropout": ("*h.shape[1:], generator=rng).to(device)", "*h.shape[1:], generator=rng)"),
     "in-practice": ("BertForSequenceClassification(config).to(device)", "BertForSequenceClassification(config)"),
-    "pytorch": ("generator=rng)).to(device).requires_grad_()", "generator=rng)).requires_grad_()"),
+    "pytorch": ("1, generator=rng)).to(device)", "1, generator=rng))"),
     "weissi": ("random_labels.to(device)", "random_labels"),
 }
 

@@ -38,11 +38,12 @@ def test_what_stands_beside_a_network_does_not_change_its_start():
     assert torch.equal(start(1, 2, 7).weight[2], start(7).weight[0])
 
 
+@pytest.mark.parametrize("eps", [1e-2, torch.tensor(1e-2)])
 @pytest.mark.parametrize("training", [True, False])
-def test_batchnorm_treats_each_network_as_pytorch_treats_one(training):
+def test_batchnorm_treats_each_network_as_pytorch_treats_one(training, eps):
     torch.manual_seed(0)
     x = torch.randn(3, 8, 40) * torch.tensor([0.1, 1, 5])[:, None, None]  # (K, features, batch)
-    ours, theirs = BatchNorm(8, 3, eps=1e-2), [nn.BatchNorm1d(8, eps=1e-2) for _ in range(3)]
+    ours, theirs = BatchNorm(8, 3, eps=eps), [nn.BatchNorm1d(8, eps=1e-2) for _ in range(3)]
     for k, norm in enumerate(theirs):
         nn.init.normal_(norm.weight)
         with torch.no_grad():

@@ -133,8 +133,7 @@ def test_training_takes_the_steps_of_a_module_with_sgd(chapter, monkeypatch):
         layers += [layer, nn.ReLU()]
     module = nn.Sequential(*layers[:-1])
     given = [chapter["column"](v) for v in ([0.02, 0.01], [0, 0.3], [0, 0.005])]
-    penalty = lambda net: chapter["penalty"](net, *given)  # noqa: E731
-    for _ in chapter["fit"](net, penalty, x, labels, every=12, begin=4):
+    for _, net in chapter["fit"](net, chapter["penalty"], given, x, labels, every=12, begin=4):  # noqa: B020
         pass
     optimizer, rng = torch.optim.SGD(module.parameters(), 0.05, 0.9), torch.Generator().manual_seed(1)
     for step in range(1, 13):
@@ -190,7 +189,7 @@ def test_pgd_finds_no_less_than_fgsm_and_the_bound_holds(chapter, monkeypatch):
     monkeypatch.setitem(chapter, "num_steps", 200)
     trained, valid = chapter["images_of"]([1, 2])
     net = chapter["make_net"](chapter["sizes"], [1, 2])
-    for _ in chapter["fit"](net, lambda net: chapter["l2"](net, 0.01), *trained):
+    for _, net in chapter["fit"](net, chapter["l2"], [0.01], *trained, every=200):  # noqa: B020
         pass
     measured = chapter["judge"](net, trained, valid)
     assert (measured["PGD"] <= measured["FGSM"] + 0.01).all()

@@ -3,15 +3,15 @@
 
 const PLAY_MS = 800;
 // What is moved of a slider: the site's own is one element, ipywidgets draws a handle, version 7 with jQuery.
-const HANDLE = ".wd-slider input, .noUi-handle, .ui-slider-handle";
-const SLIDER = ".wd-slider input, .noUi-target, .ui-slider";
+const HANDLE = ".wd-slider input[type=range], .noUi-handle, .ui-slider-handle";
+const SLIDER = ".wd-slider input[type=range], .noUi-target, .ui-slider";
 const IN_THE_ROW = [" ", "H", "F"]; // the others are in a menu
 const ARROWS = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1 };
 const LEAPS = { PageDown: -5, PageUp: 5, Home: -Infinity, End: Infinity };
 
 // `view` draws the demo: curves can be pinned and marked, pictures only hidden.
 const classroom = (demo, view) => {
-  const { spec, sliders, labels, at, go, root } = demo;
+  const { model, spec, sliders, at, go, count, root } = demo;
   const box = () => root.closest(".wd-demo");
   const handles = () => [...box().querySelectorAll(HANDLE)];
   const question = element("p", "wd-question", root, spec.question || spec.title);
@@ -33,11 +33,11 @@ const classroom = (demo, view) => {
   };
   const play = () => {
     if (player) return stopPlaying();
-    const last = labels[active].length - 1;
-    if (at()[active] === last) set(active, 0);
+    const last = count(active) - 1;
+    if (at()[active] >= last) set(active, 0);
     player = setInterval(() => {
       if (view.busy?.()) return; // this value is still being trained
-      if (at()[active] === last) return stopPlaying();
+      if (at()[active] >= last) return stopPlaying();
       set(active, at()[active] + 1);
     }, PLAY_MS);
     buttons[" "].textContent = "Stop";
@@ -92,6 +92,7 @@ const classroom = (demo, view) => {
     " ": ["Play", "play through the slider's values", play],
     ...(view.pin && { P: ["Pin", "keep these curves for comparison", () => view.pin()] }),
     H: ["Predict", "hide the curves for a prediction, then reveal them", predict],
+    ...(model.train && { T: ["Train here", "train here at what the sliders say, or stop that", model.train] }),
     F: ["Full screen", "fill the screen, or leave it", () => toggleFull()],
     R: ["Reset", "clear pins, marks and fresh curves, put the sliders back", reset],
     ...(onSite && spec.title && { L: ["Link", "copy a link to what is shown", link] }),
@@ -135,7 +136,8 @@ const classroom = (demo, view) => {
     if (by) stopPlaying();
     // On a chart of the page, or one to be marked, arrows move the cursor.
     if (by && (onSlider || (full() && !(onChart && demo.hidden)))) {
-      set(active, Math.min(labels[active].length - 1, Math.max(0, at()[active] + by)));
+      const to = Math.abs(by) === 1 && sliders[active].free ? sliders[active].free.beside(by) : at()[active] + by;
+      set(active, Math.min(count(active) - 1, Math.max(0, to)));
     } else if (onChart && view.answers(target, key)) return true;
     else if (key === "Escape" && more.open) more.open = false;
     else if (key === "Escape" && full()) toggleFull();

@@ -10,12 +10,15 @@ async function render({ model, el }) {
   const at = () => sliders.map((slider) => slider.get("index"));
   el.classList.add("wd-host");
   const root = element("div", "wd", el);
+  root.toggleAttribute("data-trains", Boolean(model.train));
   root.setAttribute("role", "group");
   root.setAttribute("aria-label", spec.title || "Curves under the sliders");
   const demo = {
     model, spec, sliders, labels, at, root,
     start: at(),
     bar: element("div", "wd-bar", root),
+    // The stops of a slider; where a page trains, one more stands for any other value.
+    count: (i) => sliders[i].free?.count ?? labels[i].length,
     hidden: false, // while a class makes its prediction
     // The place of what is recorded nearest to a position: a slider may stop between recorded values too.
     flat: (position = at()) =>

@@ -46,7 +46,7 @@ const lines = (demo) => {
       const own = column ?? (curve[end] === undefined ? last(curve) : end); // not every variable comes at every step
       return `${name} ${round(curve[own])}${own === end || own < 0 ? "" : ` (at ${spot(own)})`}`;
     });
-    const origins = run ? [] : [nearest() && `recorded at ${nearest()}`, spec.band].filter(Boolean);
+    const origins = run && Object.keys(run.series).length ? [] : [nearest() && `recorded at ${nearest()}`, spec.band].filter(Boolean);
     const origin = origins.length ? ` (${origins.join("; ")})` : "";
     const place = end < 0 ? "nothing to show" : `at ${spot(end)}: ${values.join(", ")}`;
     return `${where()}${where() ? ", " : ""}${place}${origin}.`;
@@ -54,7 +54,7 @@ const lines = (demo) => {
 
   // Whether somebody still trains: a kernel that was restarted, or has died, says nothing more.
   let heard = Date.now(), silence = null;
-  const alive = () => sliders[0]?.comm_live !== false && Date.now() - heard < SILENCE_MS;
+  const alive = () => Boolean(model.train) || (sliders[0]?.comm_live !== false && Date.now() - heard < SILENCE_MS);
   const hear = () => {
     heard = Date.now();
     clearTimeout(silence);
@@ -77,7 +77,8 @@ const lines = (demo) => {
     if (run?.state === "running" && calm.matches && !toggled && alive()) return;
     complete = false;
     const lost = run?.state === "running" && !alive();
-    badge.textContent = lost ? "stopped" : run ? `live on ${run.device}` : "recorded";
+    const here = { starting: "training here", running: "training here", stopped: "stopped", error: "recorded" }[run?.state] ?? `trained here in ${round(run?.seconds)} s`;
+    badge.textContent = lost ? "stopped" : !run ? "recorded" : run.device === "here" ? here : `live on ${run.device}`;
     badge.classList.toggle("wd-live", Boolean(run) && !lost);
     root.dataset.state = lost ? "lost" : run ? run.state : "recorded";
     const trouble = lost ? LOST : run ? run.message : spec.diverged[flat()];
@@ -156,7 +157,7 @@ const lines = (demo) => {
     marks,
     reset,
     table: () => tableOf(demo, curves, axis),
-    busy: () => model.get("run").state === "running" && alive(),
+    busy: () => ["starting", "running"].includes(model.get("run").state) && alive(),
     stop: () => {
       clearTimeout(silence);
       sliders[0]?.off("comm_live_update", draw);

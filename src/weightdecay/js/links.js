@@ -26,7 +26,7 @@ const links = (demo, view, { box, note, full, toggleFull, reset }) => {
     navigator.clipboard?.writeText(address).then(() => note.append(" It is copied too."), () => {});
   };
   // The slider's position nearest to a value, with a sentence where the value is none of the slider's.
-  const find = (escaped = "", i) => {
+  const find = (escaped = "", i, free) => {
     const text = escaped.replace(/%2C/gi, ",").replace(/%25/g, "%");
     const name = sliders[i].get("description");
     const exact = labels[i].indexOf(text);
@@ -34,6 +34,7 @@ const links = (demo, view, { box, note, full, toggleFull, reset }) => {
     if (labels[i].some((label) => Number.isNaN(Number(label)))) throw new RangeError(`The link asks for ${name} = ${text || "nothing"}; there is only ${labels[i].join(", ")}.`);
     const wanted = Number(text || NaN);
     if (!Number.isFinite(wanted)) throw new RangeError(`The link asks for ${name} = ${text || "nothing"}, which is no number: write it as in ${labels[i][0]}.`);
+    if (free && sliders[i].free && (wanted >= 0 || spec.stops[i].some((stop) => stop < 0))) return { index: sliders[i].free.take(wanted), miss: "" };
     const off = labels[i].map((label) => Math.abs(Number(label) - wanted));
     const index = off.indexOf(Math.min(...off));
     return { index, miss: off[index] ? `The slider has no ${name} = ${text}; nearest is ${labels[i][index]}.` : "" };
@@ -43,11 +44,14 @@ const links = (demo, view, { box, note, full, toggleFull, reset }) => {
     if (!onSite || !state.has("demo")) return;
     if (state.get("demo") !== spec.title) return full() && toggleFull(); // another demo is to be seen
     try {
-      const read = (text) => {
+      const read = (text, free) => {
         const parts = text.split(",");
-        return sliders.map((_, i) => find(parts[i], i));
+        // What is recorded at one value only may be left out.
+        return sliders.map((_, i) =>
+          i >= parts.length && spec.shape[i] === 1 ? { index: demo.start[i], miss: "" } : find(parts[i], i, free),
+        );
       };
-      const target = state.has("at") ? read(state.get("at")) : at().map((index) => ({ index, miss: "" }));
+      const target = state.has("at") ? read(state.get("at"), true) : at().map((index) => ({ index, miss: "" }));
       const pins = state.getAll("pin").map((text) => read(text).map(({ index }) => index));
       reset();
       go(target.map(({ index }) => index));

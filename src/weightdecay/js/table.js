@@ -1,8 +1,9 @@
-// The recorded numbers of a demo as a table, for a spreadsheet.
+// The numbers of a demo as a table, for a spreadsheet: all that is recorded, and below it the fresh run, if there is one.
 
 // Rows for every position of the sliders and every column of the x axis; a number that is not there is left empty.
-const tableOf = ({ spec, sliders, labels }, { panels }, axis) => {
-  const series = panels.flatMap((panel) => panel.series);
+const tableOf = ({ spec, sliders, labels }, curves, axis) => {
+  const field = (v) => (v === undefined || Number.isNaN(v) ? "" : Number(v.toPrecision(7))); // as many digits as float32 holds
+  const series = curves.panels.flatMap((panel) => panel.series);
   const parts = series.flatMap((one) =>
     [["values", ""], ["low", ", 10 %"], ["high", ", 90 %"]].filter(([part]) => one[part]).map(([part, name]) => [one[part], one.name + name]),
   );
@@ -19,7 +20,17 @@ const tableOf = ({ spec, sliders, labels }, { panels }, axis) => {
     axis.values.forEach((x, column) => {
       if (Number.isNaN(x)) return; // the gap beside a 0 that stands apart
       const numbers = parts.map(([values]) => values[flat * axis.values.length + column]);
-      rows.push([...point, x, ...numbers.map((v) => (Number.isNaN(v) ? "" : Number(v.toPrecision(7))))]); // as float32 holds
+      rows.push([...point, x, ...numbers.map(field)]);
+    });
+  }
+  const run = curves.current();
+  if (run) {
+    const fresh = series.map((one) => (run.series[one.key] ? floats(run.series[one.key]) : null));
+    const point = labels.map((all, i) => all[run.at[i]]);
+    axis.values.forEach((x, column) => {
+      if (Number.isNaN(x)) return;
+      const numbers = fresh.flatMap((values, i) => [field(values?.[column]), ...(series[i].low ? ["", ""] : [])]);
+      rows.push([...point, x, ...numbers]);
     });
   }
   return rows;
