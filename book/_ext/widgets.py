@@ -137,6 +137,17 @@ def height_of(used, sentence):
             high += find(state["_anywidget_id"]).lines * (1.6 if desk else 2.5)
         else:
             said = sentence.rpartition("; ")[2]  # the names before it stand in the legend
+            sliders_of = {
+                one["description"]: one["_options_labels"]
+                for one in states
+                if "_options_labels" in one
+            }
+            # Those that only a training has are not in it yet.
+            said += "".join(
+                f"{name} = {labels[0]}, "
+                for name, labels in sliders_of.items()
+                if f"{name} = " not in said
+            )
             high += 2.6 + 1.3 * math.ceil(len(said) / width)
         for row in batched(spec.get("panels", []), beside):
             names = max(

@@ -104,9 +104,11 @@ const weightdecay = (() => {
     range.addEventListener("input", () => take(at(Number(range.value))));
     number.addEventListener("change", () => {
       const typed = number.value.trim() === "" ? NaN : Number(number.value.replace(",", ".").replace("−", "-"));
-      const fine = Number.isFinite(typed) && (stops.some((stop) => stop < 0) || typed >= 0);
+      const share = name === "p"; // a probability to drop, by which 1 − p is divided
+      const fine = Number.isFinite(typed) && (stops.some((stop) => stop < 0) || typed >= 0) && !(share && typed >= 1);
       if (fine) return take(typed);
-      wrong.textContent = `${model.get("description")} must be a finite number that is not negative, but it is ${number.value || "nothing"}.`;
+      const allowed = share ? "at least 0 and below 1" : "a finite number that is not negative";
+      wrong.textContent = `${model.get("description")} must be ${allowed}, but it is ${number.value || "nothing"}.`;
     });
     model.on("change:index", show);
     show();

@@ -144,6 +144,17 @@ def test_what_makes_no_sense_is_said_and_nothing_is_lost(visit):
     expect(demo.locator(".wd-badge")).to_have_text("recorded")
 
 
+def test_a_share_of_units_to_drop_is_below_one(visit):
+    page = visit("book/dropout.html")
+    demo = page.locator(".wd-demo:has([data-trains])")
+    demo.scroll_into_view_if_needed()
+    field = demo.locator(".wd-number").first
+    for typed in ("1", "1.5", "-0.1"):
+        field.fill(typed)
+        field.press("Enter")
+        expect(demo.locator(".wd-wrong").first).to_contain_text(f"must be at least 0 and below 1, but it is {typed}.")
+
+
 def test_a_move_takes_the_place_of_the_last_and_a_link_opens_any_value(visit):
     page = visit(HOME)
     demo = demos(page)[0]

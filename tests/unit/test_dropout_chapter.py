@@ -47,6 +47,26 @@ def test_dropout_trained_regression_meets_its_closed_form(chapter, p):
     assert (trained - plain).norm() > 0.1 * exact.norm()
 
 
+def test_the_generators_behind_the_masks_are_fair_and_independent(chapter):
+    states = torch.randint(2**31, (2000,), generator=torch.Generator().manual_seed(4))
+    drawn = []
+    for _ in range(300):
+        states, uniform = chapter["draw"](states)
+        drawn.append(uniform)
+    drawn = torch.stack(drawn)  # (step, stream): each entry has a standard error of 1 in 775 of the whole
+    assert ((drawn < 0.3).double().mean() - 0.3).abs() < 0.002
+    in_time, across = torch.corrcoef(drawn[:, :40].T), torch.corrcoef(drawn[:40])
+    for correlations in (in_time, across):
+        assert (correlations - torch.eye(40)).abs().max() < 0.3
+    assert np.corrcoef(drawn[1:].flatten(), drawn[:-1].flatten())[0, 1] == pytest.approx(0, abs=0.005)
+
+
+def test_a_share_that_makes_no_sense_is_refused(chapter):
+    for p in (1.0, -0.1, float("nan")):
+        with pytest.raises(ValueError, match="p must be at least 0 and below 1"):
+            next(chapter["train_linear"](p))
+
+
 def test_the_expected_loss_is_the_loss_and_the_penalty(chapter):
     rng = torch.Generator().manual_seed(1)
     A, t, w = (torch.randn(size, generator=rng, dtype=torch.double) for size in ((9, 4), (9,), (4,)))

@@ -96,7 +96,7 @@ def test_a_pretended_gpu_trains_as_the_cpu_and_the_page_says_so(checked, folder)
     shutil.copy(folder / "book" / "gpu.json", folder)
     *_, sentences, stacks, table, others = page(folder)
     assert sentences.data.startswith("a pretended GPU against one thread")
-    assert list(stacks.data["networks in the stack"]) == [1, 2]
+    assert list(stacks.index) == [1, 2]
     assert "Trains on a GPU alone: Learning to add." in others.data
     assert table.loc["pytorch: What ‖w‖ is made of", "numbers"] == "the same"
 
