@@ -23,7 +23,15 @@ from tqdm import tqdm
 from weightdecay.device import pick_device
 from weightdecay.report import passing_line
 
-SYMBOLS = {"lambd": "λ", "lr": "learning rate η", "tau": "τ", "gamma": "γ", "sigma": "σ", "eps": "ε"}
+SYMBOLS = {
+    "lambd": "λ",
+    "lr": "learning rate η",
+    "batch_size": "|B|",
+    "tau": "τ",
+    "gamma": "γ",
+    "sigma": "σ",
+    "eps": "ε",
+}
 NOT_NEGATIVE = {"lambd": "a negative λ makes the weights grow; use 0 for no decay", "lr": "it would climb the loss"}
 
 

@@ -309,8 +309,8 @@ def test_a_link_written_by_hand(visit):
     name = "book/gluon.html"  # trains in a kernel alone
     page = visit(name)
     demo, title = demos(page)[0], read_specs(name)[0]["title"]
-    follow({"at": "0.045"})
-    expect(demo.locator(".wd-note")).to_have_text("The slider has no λ = 0.045; nearest is 0.03.")
+    follow({"at": "1.2,10"})
+    expect(demo.locator(".wd-note")).to_have_text("The slider has no λ = 1.2; nearest is 1.")
 
 
 def test_a_link_within_a_frame_is_shown_to_be_copied(browser, site):

@@ -125,3 +125,38 @@ def test_training_on_digits_comes_to_rest_at_the_closed_form(chapter):
     W = chapter["fit"](X, Y, 1.0).T
     for name, value in chapter["sensitivity"](W).items():
         np.testing.assert_allclose(last[name], value, rtol=1e-6)
+
+
+def test_the_closed_form_is_where_the_loop_of_the_digits_ends(chapter):
+    *_, (_, last) = chapter["train_digits"](0.2)
+    for name, value in chapter["sensitivity"](chapter["end_of"](0.2)).items():
+        np.testing.assert_allclose(last[name], value, rtol=1e-9)
+
+
+def test_roughness_is_the_second_derivative(chapter):
+    assert chapter["roughness"](torch.tensor([3.0, 0.5])) == pytest.approx(1)  # 3x + x²/2
+    cubic = torch.tensor([0.0, 0.0, 1.0])  # (6x)² is 12 on average
+    assert chapter["roughness"](cubic, points=200_001) == pytest.approx(math.sqrt(12), rel=1e-4)
+
+
+def test_l1_leaves_no_more_gradient_than_lambda(chapter, data):
+    X, y, _ = data
+    w = chapter["lasso"](X, y, 0.05)
+    gradient = X.T @ (X @ w - y) / 31
+    torch.testing.assert_close(gradient[w != 0], -0.05 * w[w != 0].sign(), rtol=0, atol=1e-6)
+    assert (gradient.abs() <= 0.05 + 1e-6).all()
+    assert 0 < (w == 0).sum() < 7
+
+
+@pytest.mark.parametrize(("lambd", "rank"), [(0.03, 5), (0.35, 3), (0.7, 2)])
+def test_two_factors_lose_lambda_of_each_singular_value(chapter, lambd, rank):
+    rng = torch.Generator().manual_seed(3)
+    T = torch.diag(torch.tensor([2.0, 1.0, 0.5, 0.25, 0.125]))
+    A, C = (0.2 * torch.randn(5, 8, generator=rng) for _ in range(2))  # wider than they need be
+    for _ in range(4000):
+        A, C = chapter["move"](A, C, T, lambd, 0.07)
+    soft = torch.diag((T.diagonal() - lambd).clamp(min=0))
+    torch.testing.assert_close(A @ C.T, soft, rtol=0, atol=1e-4)
+    assert torch.linalg.matrix_rank(A @ C.T, tol=1e-3) == rank
+    penalty = lambd / 2 * (A.square().sum() + C.square().sum())
+    assert penalty.item() == pytest.approx(lambd * torch.linalg.matrix_norm(A @ C.T, "nuc").item(), rel=1e-3)

@@ -54,6 +54,14 @@ def test_a_slider_per_swept_parameter_starts_at_zero(curves):
     assert slider.index == 0
 
 
+def test_a_slider_of_batch_sizes_bears_their_symbol():
+    def train(lambd, batch_size):
+        yield 1, {"w": lambd / batch_size}
+
+    demo = live(None, sweep(train, lambd=[0, 1], batch_size=[1, 5]))
+    assert [slider.description for slider in demo.sliders] == ["λ", "|B|"]
+
+
 def test_the_chart_holds_the_recorded_curves(curves):
     (panel,) = live(shrink, curves).chart.spec["panels"]
     recorded = np.frombuffer(panel["series"][0]["values"], np.float32).reshape(3, 20)

@@ -1,5 +1,6 @@
 """The retired MXNet on a current NumPy, and the programs of its chapter against one another and against PyTorch."""
 
+import itertools
 import json
 import os
 import subprocess
@@ -9,6 +10,7 @@ import threading
 import nbformat
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 from nbclient import NotebookClient
 from notebooks import ROOT, functions_of
@@ -143,6 +145,55 @@ def test_all_programs_walk_one_path(chapter, weights_of, momentum):
     assert (abs(by_torch - one) / size).max() < 1e-4
 
 
+@needs_mxnet
+def test_a_penalty_in_the_loss_is_divided_by_what_step_is_given(chapter, weights_of):
+    """Batches of 19 and 1 out of 20: the penalty is λ/19 in one step and the whole λ in the other."""
+    settings = {"batch_size": 19, "num_epochs": 30}
+    in_loss, by_wd = weights_of("train", 0, penalty=2.0, **settings), weights_of("train", 2.0, **settings)
+    assert (np.linalg.norm(in_loss, axis=1) > np.linalg.norm(by_wd, axis=1)).all()
+    w, X, y, *_ = (torch.from_numpy(a) for a in chapter["start_and_data"]())
+    w, b, rng, path = w.T.clone(), torch.zeros(1), np.random.default_rng(0), []
+    for _ in range(30):
+        for batch in chapter["batches_of"](19, rng):
+            error = X[batch] @ w + b - y[batch]
+            w = w - 0.003 / len(batch) * (X[batch].T @ error + 2.0 * w)
+            b = b - 0.003 * error.mean(dim=0)
+        path.append(np.hstack([w.ravel(), b]))
+    assert (abs(np.array(path) - in_loss) / np.linalg.norm(in_loss, axis=1, keepdims=True)).max() < 1e-4
+
+
+@needs_mxnet
+def test_a_short_batch_takes_more_by_a_penalty_in_the_loss_and_no_more_by_wd(chapter):
+    shrink, nominal = chapter["shrink"], chapter["shrink_nominal"]
+    for sizes in ([7, 7, 6], [19, 1], [20]):
+        counted = 1 - np.prod([1 - 0.003 * 2 / size for size in sizes])
+        full = 1 - (1 - 0.003 * 2 / sizes[0]) ** len(sizes)
+        assert shrink(sizes, 2, 0)["lost"] == pytest.approx(1 - (1 - 0.003 * 2) ** len(sizes), rel=1e-4)
+        assert shrink(sizes, 0, 2)["lost"] == pytest.approx(counted, rel=1e-3)
+        assert nominal(sizes, 0, 2)["lost"] == pytest.approx(full, rel=1e-3)
+        assert nominal(sizes, 2, 0) == shrink(sizes, 2, 0)
+
+
+@pytest.mark.parametrize("size", [6, 31])
+def test_each_reading_of_the_penalty_has_its_own_factor(chapter, size):
+    """λ/(2n), λ/(2|B|), λ/2 and λ without ½, with n = 31; the second is the first for the full batch alone."""
+    rng = torch.Generator().manual_seed(3)
+    X, y, w = (torch.randn(*shape, generator=rng, dtype=torch.double) for shape in ((size, 7), (size,), (7,)))
+    shares = {"n": 1 / 31, "batch": 1 / size, "plain": 1, "no half": 2}
+
+    def gap(share, factor):
+        loss = chapter["squared_loss"]
+        step = chapter["step_on"](lambda w: loss(X @ w, y).mean() + 0.7 * share * chapter["l2_penalty"](w), w)
+        return (step - chapter["update"](w, X, y, factor)).norm() / w.norm()
+
+    for one, share in shares.items():
+        for other, factor in {name: 1 - 0.003 * 0.7 * share for name, share in shares.items()}.items():
+            same = shares[one] == shares[other]
+            assert same == (one == other or (size == 31 and {one, other} == {"n", "batch"}))
+            assert (gap(share, factor) < 1e-13) == same
+        assert gap(share, 1 - 31 * 0.7 / size) > 0.5  # n where η belongs
+
+
 def nd_loop(chapter, lambd, lr, momentum, batch_size, num_epochs):
     """The same training with nd and autograd: w and b after every epoch."""
     w, X, y, *_ = (mx.nd.array(a) for a in chapter["start_and_data"]())
@@ -187,8 +238,12 @@ def test_the_record_is_what_the_programs_give(chapter):
     again = chapter["with_gluon"](3, chapter["one_trainer"]) | chapter["bias_end"](chapter["one_trainer"], 10)
     kept = results["with_gluon 3 one_trainer"] | results["bias_end one_trainer 10"]
     assert again == pytest.approx(kept, rel=1e-3)
-    for epoch, values in chapter["train"](0.3):
-        assert values["test loss"] == pytest.approx(recorded["test loss"].sel(lambd=0.3, epoch=epoch).item(), rel=1e-3)
+    assert set(itertools.product(chapter["lambdas"], chapter["batch_sizes"])) == set(
+        itertools.product(recorded.lambd.values, recorded.batch_size.values)
+    )
+    for epoch, values in chapter["side_by_side"](3, 19):
+        point = recorded.sel(lambd=3, batch_size=19, epoch=epoch)
+        assert values == pytest.approx({name: point[name].item() for name in recorded.data_vars}, rel=1e-3)
     assert {"command", "seed", "versions", "device", "seconds", "created"} <= recorded.attrs.keys()
 
 

@@ -61,3 +61,55 @@ def test_the_closed_form_in_time_equals_the_loop(chapter):
 def test_the_bare_loop_refuses_a_lambda_in_one_sentence(chapter, wrong):
     with pytest.raises(ValueError, match=f"λ must be a finite number that is not negative, but it is {wrong}"):
         next(chapter["train"](wrong))
+
+
+def test_a_lone_weight_keeps_what_the_formula_says(chapter):
+    assert chapter["lone_weight"](0.7, 9, lr=0.2) == pytest.approx([0.86**t for t in range(10)], rel=1e-12)
+
+
+def test_a_penalty_in_the_loss_is_printed_and_the_option_is_not(chapter):
+    (plain, _), (option, w), (penalty, same) = (chapter["first_step"](*how) for how in [(0, 0), (0.4, 0), (0.4, 1)])
+    assert option == plain
+    assert penalty - plain == pytest.approx(0.2 * 200, rel=1e-12)
+    torch.testing.assert_close(w, same)
+
+
+def test_the_option_decays_once_a_step_and_a_penalty_at_every_backward(chapter):
+    penalty = chapter["l2_penalty"]
+    assert chapter["in_portions"](lambda w: 0 * w.sum(), 0.5, portions=3) == pytest.approx(1 - 0.003 * 0.5)
+    assert chapter["in_portions"](lambda w: 0.5 * penalty(w), 0, portions=3) == pytest.approx(1 - 3 * 0.003 * 0.5)
+
+
+def test_clipping_shortens_the_penalty_and_not_the_option(chapter):
+    how = {"limit": 0.5, "lambd": 3, "lr": 0.2, "steps": 4}
+    assert chapter["clipped"](True, **how) == pytest.approx(10 - 4 * 0.2 * 0.5, rel=1e-5)
+    assert chapter["clipped"](False, **how) == pytest.approx(10 * (1 - 0.2 * 3) ** 4, rel=1e-12)
+
+
+def test_stopping_and_decay_keep_the_shares_that_loops_keep(chapter):
+    curvature, lambd = 0.7, 0.5 / 3  # so that 1/(ηλ) is a whole number of steps
+    stopped, decayed = chapter["shares"](curvature, lambd)
+    early = late = 0.0
+    for step in range(1, 20_001):
+        late -= 0.003 * (curvature * (late - 1) + lambd * late)
+        if step <= 2000:
+            early -= 0.003 * curvature * (early - 1)
+    assert (stopped, decayed) == pytest.approx((early, late), rel=1e-12)
+
+
+def test_decay_that_sets_in_late_is_the_same_loop_otherwise(chapter):
+    for begin, lambd in ((0, 2), (100, 0)):
+        late = [found["w norm"].item() for _, found in chapter["train_late"](2, begin=begin)]
+        assert late == pytest.approx([found["w norm"].item() for _, found in chapter["train"](lambd)], rel=1e-12)
+
+
+def test_a_flat_floor_is_marked_along_its_whole_length(chapter):
+    chapter["curvature"], (chapter["across"], chapter["along"]) = 5, np.meshgrid(*[np.linspace(-2, 2, 9)] * 2)
+    figure, panes = chapter["plt"].subplots(1, 2)
+    for axes, lambd in zip(panes, (0, 5), strict=True):
+        chapter["contours"](axes, lambd)
+    (floor,), (point,) = (axes.lines for axes in panes)
+    assert list(floor.get_xdata()) == [0.5, 0.5]
+    assert list(floor.get_ydata()) == [0, 1]  # of the height of the axes
+    assert (list(point.get_xdata()), list(point.get_ydata())) == ([0.25], [0])
+    chapter["plt"].close(figure)
