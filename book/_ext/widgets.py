@@ -124,30 +124,23 @@ def height_of(used, sentence):
     As CSS, in rem; for lines of so many characters, panels side by side, and the height of one.
     """
     states = [one["state"] for one in used.values()]
-    sliders = sum("_options_labels" in state for state in states)
+    sliders = [state for state in states if "_options_labels" in state]
     state = next((state for state in states if "spec" in state), {"spec": {}})
     spec = state["spec"]
     heights = {}
     screens = {"desk": (86, 3, 16.25), "phone": (36, 1, 10.32)}
     for place, (width, beside, chart) in screens.items():
         desk = place == "desk"
-        high = 2.3 * sliders
+        high = 2.3 * len(sliders)
         if "fields" in spec:
             high += 4.2 * math.ceil(len(spec["fields"]) / (3 if desk else 2))
             high += find(state["_anywidget_id"]).lines * (1.6 if desk else 2.5)
         else:
             said = sentence.rpartition("; ")[2]  # the names before it stand in the legend
-            sliders_of = {
-                one["description"]: one["_options_labels"]
-                for one in states
-                if "_options_labels" in one
-            }
-            # Those that only a training has are not in it yet.
-            said += "".join(
-                f"{name} = {labels[0]}, "
-                for name, labels in sliders_of.items()
-                if f"{name} = " not in said
-            )
+            # The sliders that only a training has are not in it yet.
+            for one in sliders:
+                if f"{one['description']} = " not in said:
+                    said += f"{one['description']} = {one['_options_labels'][0]}, "
             high += 2.6 + 1.3 * math.ceil(len(said) / width)
         for row in batched(spec.get("panels", []), beside):
             names = max(
