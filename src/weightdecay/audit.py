@@ -2,11 +2,13 @@
 
 import html
 import math
+import random
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import nn
 from torch.utils._pytree import tree_leaves
@@ -42,7 +44,7 @@ ADVICE = {
     "as an A_log, the logarithm of a decay of its own. Spare them (λ = 0).",
     "lora": "LoRA's factors. Decay pulls their product to 0, and so the model to where it started, not to small "
     "weights. Keep it if you want to stay near the start; else λ = 0.",
-    "invariant": "weights whose scale the output does not depend on (they stand before a normalisation). Decay "
+    "invariant": "weights on whose scale the output does not depend (they stand before a normalisation). Decay "
     "makes no function smaller here: λ sets the effective learning rate η/ρ², ρ the norm of the tensor. Tune λ and η "
     "together.",
     "untested": "on the meta device, where they have no values, so that their scale cannot be tested. Give data "
@@ -73,7 +75,7 @@ class Group(NamedTuple):
     lr: the highest η. lambd: λ, to which ASGD's own `lambd` is added. kind: as in `Meaning`; "λ itself" where a step
         takes λ and not ηλ; "not known".
     momentum: by what momentum multiplies the decay in the long run.
-    left: what the run leaves of a weight that no gradient holds up, as a share of its start; a median where they differ.
+    left: what the run leaves of a weight that no gradient holds up, as a share of its start; a median if they differ.
     timescale: steps in which decay at the highest η takes it to 1/e. epochs: the same in passes over the data.
     """
 
@@ -161,8 +163,9 @@ def audit(
         the factor before the highest η, as for `LambdaLR`. That η is a group's `initial_lr` if it has one, else `lr`.
     steps_per_epoch: training samples divided by the batch size, for the time in epochs.
     data: one batch of inputs, without targets: a tensor, a tuple of arguments or a dict of them. With it each tensor
-        that decays is scaled alone, by 2 and by 1/2, and the output watched in training mode, in which batch
-        normalisation uses the batch's own statistics: three passes forward for each tensor.
+        that decays is scaled alone, by 1/2, 2 and 256, and the output watched in training mode, in which batch
+        normalisation uses the batch's own statistics: four passes forward for each tensor. What it says holds for
+        the weights as they are: while all biases are 0, more is invariant.
 
     Returns an `Audit` with `groups` (a `Group` for each group and dtype) and `warnings` (each a `Finding`: kind, names,
     advice); it prints as text and as HTML, and `to_pandas()` gives the rows.
@@ -177,7 +180,7 @@ def audit(
     the word bias; a direct parameter of a class called …Norm; tokens and position tables, by name; and what is marked:
     listed in its model's `no_weight_decay()`, with an attribute `_no_weight_decay`, or called A_log.
 
-    Nothing is changed: no weight, gradient, buffer or mode, neither the optimizer nor PyTorch's random numbers. The
+    Nothing is changed: no weight, gradient, buffer or mode, neither the optimizer nor the state of random numbers. The
     model may be on the meta device. Raises ValueError, in one sentence, for what makes no sense.
     """
     optimizer = getattr(optimizer, "optimizer", optimizer)  # where it is wrapped, as by Accelerate
@@ -324,25 +327,31 @@ def _about_scale(weights, model, found, data) -> Iterator[tuple]:
 
 
 def _invariant(p, name, model, data, plain) -> bool:
-    """Whether scaling this tensor moves the output by less than 1 % of what as large another change does."""
+    """Whether scaling this tensor moves the output by less than 1 % of what another change as large as it moves it.
+
+    The factor 256 finds what is invariant for small weights alone: attention does not see its input while all scores
+    are near 0. No factor is without effect, because of the ε of a normalisation.
+    """
     signs = torch.randint(0, 2, p.shape, generator=torch.Generator().manual_seed(0)).to(p) * 2 - 1
-    moved = [(_output(model, data, {name: p * factor}) - plain).norm() for factor in (2, 0.5, 1 + signs)]
-    return bool(moved[2] > torch.finfo(p.dtype).eps * plain.norm() and max(moved[:2]) < 0.01 * moved[2])
+    *moved, other = ((_output(model, data, {name: p * by}) - plain).norm() for by in (0.5, 2, 256, 1 + signs))
+    return bool(other > torch.finfo(p.dtype).eps * plain.norm() and max(moved) < 0.01 * other)
 
 
 def _output(model, data, changed) -> torch.Tensor:
     """All numbers that the model returns for these data, with some of its parameters changed, as one vector."""
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    args, kwargs = (), {}
-    if isinstance(data, Mapping):
-        kwargs = dict(data)
-    else:
-        args = tuple(data) if isinstance(data, tuple | list) else (data,)
+    args, kwargs = ((), dict(data)) if isinstance(data, Mapping) else (data, {})
+    args = tuple(args) if isinstance(args, tuple | list) else (args,)
     devices = {p.device for p in model.parameters() if p.device.type != "cpu"}
     kind = next(iter(devices)).type if devices else "cuda"
-    with torch.random.fork_rng([device.index or 0 for device in devices], device_type=kind):
-        output = torch.func.functional_call(model, buffers | changed, args, kwargs)
+    states = random.getstate(), np.random.get_state()  # some models draw from these: the same for every pass
+    try:
+        with torch.random.fork_rng([device.index or 0 for device in devices], device_type=kind):
+            output = torch.func.functional_call(model, buffers | changed, args, kwargs)
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
     found = [leaf for leaf in tree_leaves(output) if isinstance(leaf, torch.Tensor) and leaf.is_floating_point()]
     if not found:
-        raise ValueError(f"The model returns no tensor whose scale could be watched, but a {type(output).__name__}.")
+        raise ValueError(f"The model returns no tensor that could be watched, but a {type(output).__name__}.")
     return torch.cat([leaf.double().flatten().nan_to_num(0, 0, 0) for leaf in found])

@@ -19,6 +19,7 @@ SCALE = re.compile(r"scale|temperature")
 TOKEN = re.compile(r"(?<!embed)(^|_)tokens?$")  # cls_token, register_tokens; not embed_tokens
 POSITION = re.compile(r"(^|_)pos\w*(emb|enc)|emb\w*_pos|rel(ative)?_(pos|attention_bias|emb)|^wpe$")
 NORM = re.compile(r"Norm(\dd)?$")
+LAYERS = nn.Linear, nn.modules.conv._ConvNd, nn.utils.parametrize.ParametrizationList
 
 
 class Place(NamedTuple):
@@ -63,7 +64,7 @@ def spared(p: torch.Tensor, place: Place) -> str:
     """
     for name, owner in zip(place.names, place.owners, strict=True):
         path, _, last = name.rpartition(".")
-        layer = isinstance(owner, nn.Linear | nn.modules.conv._ConvNd)
+        layer = isinstance(owner, LAYERS)
         table = path.rpartition(".")[2] if last == "weight" and not layer else last  # an embedding's own name
         vector = p.dim() < 2 or (p.dim() > 2 and sum(n > 1 for n in p.shape) < 2 and not layer and owner is not None)
         if place.marked or last == "A_log":

@@ -127,7 +127,7 @@ def _tried(optimizer, group) -> tuple[str, str]:
 
 
 def left_of(optimizer, group, decay, params, steps, schedule) -> tuple[float, float]:
-    """What the run leaves of a weight (a median), and what the formula says, which knows no rounding; NaN: not known."""
+    """What the run leaves of a weight (a median), and what the formula says, without rounding; NaN where not known."""
     if decay.lambd == 0:
         return 1.0, math.nan
     if steps is None or math.isnan(decay.lambd + decay.lr) or decay.kind == "not known":
