@@ -330,11 +330,12 @@ def _invariant(p, name, model, data, plain) -> bool:
     """Whether scaling this tensor moves the output by less than 1 % of what another change as large as it moves it.
 
     The factor 256 finds what is invariant for small weights alone: attention does not see its input while all scores
-    are near 0. No factor is without effect, because of the ε of a normalisation.
+    are near 0. No factor is without effect, because of the ε of a normalisation and of rounding.
     """
     signs = torch.randint(0, 2, p.shape, generator=torch.Generator().manual_seed(0)).to(p) * 2 - 1
     *moved, other = ((_output(model, data, {name: p * by}) - plain).norm() for by in (0.5, 2, 256, 1 + signs))
-    return bool(other > torch.finfo(p.dtype).eps * plain.norm() and max(moved) < 0.01 * other)
+    noise = torch.finfo(p.dtype).eps * plain.norm()
+    return bool(other > 4 * noise and max(moved) < max(0.01 * other, noise))
 
 
 def _output(model, data, changed) -> torch.Tensor:
