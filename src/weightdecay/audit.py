@@ -188,6 +188,8 @@ def audit(
         raise ValueError("Give the optimizer first, a torch.optim.Optimizer, and then the model, an nn.Module.")
     if data is not None and model is None:
         raise ValueError("data are inputs for the model: give the model too.")
+    if data is not None and isinstance(model, torch.jit.ScriptModule | nn.DataParallel):
+        raise ValueError("data need a model whose weights can be replaced: give it as it was before it was wrapped.")
     steps = None if steps is None else FIELDS["steps"].read(steps)
     steps_per_epoch = math.nan if steps_per_epoch is None else FIELDS["steps_per_epoch"].read(steps_per_epoch)
     schedule = schedule if callable(schedule) else pick("schedule", schedule, SCHEDULES)
@@ -355,4 +357,4 @@ def _output(model, data, changed) -> torch.Tensor:
     found = [leaf for leaf in tree_leaves(output) if isinstance(leaf, torch.Tensor) and leaf.is_floating_point()]
     if not found:
         raise ValueError(f"The model returns no tensor that could be watched, but a {type(output).__name__}.")
-    return torch.cat([leaf.double().flatten().nan_to_num(0, 0, 0) for leaf in found])
+    return torch.cat([leaf.cpu().double().flatten().nan_to_num(0, 0, 0) for leaf in found])

@@ -146,7 +146,8 @@ def left_of(optimizer, group, decay, params, steps, schedule) -> tuple[float, fl
         if _is_known(optimizer) and not 0 < decay.step < 100 * torch.finfo(params[0].dtype).eps:
             return formula, formula
     weight = nn.Parameter(_sample(params))
-    start, twin = weight.detach().double().clone(), _twin(optimizer, group, weight)
+    start, twin = weight.detach().clone(), _twin(optimizer, group, weight)
+    fine = torch.promote_types(weight.dtype, torch.double)
     for rate in rates:
         if decay.kind == "decoupled" and _is_known(optimizer):
             weight.data.mul_(1 - rate * decay.lambd)  # as all of these do it, rounding included, and much faster
@@ -154,7 +155,7 @@ def left_of(optimizer, group, decay, params, steps, schedule) -> tuple[float, fl
         weight.grad = torch.zeros_like(weight)
         twin.param_groups[0]["lr"] = rate
         twin.step()
-    return (weight.detach().double() / start).nanmedian().item(), formula
+    return (weight.detach().to(fine) / start.to(fine)).real.nanmedian().item(), formula
 
 
 def _sample(params) -> torch.Tensor:

@@ -5,11 +5,13 @@ import inspect
 import math
 import random
 import re
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 import torch
 import transformers as hf
+from pretended_gpu import pretended_gpu
 from torch import nn
 
 import weightdecay
@@ -164,6 +166,17 @@ def test_where_weights_differ_the_factor_is_the_median_over_a_whole_large_group(
     left = torch.cat([small.flatten(), large.flatten()]) / start
     assert row.left == pytest.approx(left.median().item(), abs=0.1)
     assert 0.1 < row.left < 0.8 < (large.flatten() / start[6000:]).median().item()
+
+
+def test_complex_weights_are_followed():
+    w = nn.Parameter(torch.randn(5, 4, dtype=torch.cfloat, generator=torch.Generator().manual_seed(0)))
+    for optimizer in (AdamW([w], lr=0.01, weight_decay=0.1), Adam([w], lr=0.01, weight_decay=0.1)):
+        (row,) = audit(optimizer, steps=20).groups
+        start = w.detach().clone()
+        for _ in range(20):
+            w.grad = torch.zeros_like(w)
+            optimizer.step()
+        assert row.left == pytest.approx((w / start).real.median().item(), rel=1e-4)
 
 
 def test_it_says_what_diagnose_says():
@@ -517,6 +530,26 @@ def test_a_model_that_fails_is_put_back_into_its_mode():
     assert not any(module.training for module in model.modules())
 
 
+@pytest.mark.parametrize("kind", ["cuda", "mps"])
+def test_a_model_on_a_gpu_is_audited_there(kind, monkeypatch):
+    states = []
+
+    def fork_rng(devices, device_type):
+        states.append((devices, device_type))
+        return nullcontext()
+
+    monkeypatch.setattr(torch.random, "fork_rng", fork_rng)  # which wants a real one
+    with pretended_gpu(kind):
+        model = convnet().to(kind)
+        model[3].p = 0.0
+        for optimizer in (AdamW, Adam):
+            optimizer = optimizer(model.parameters(), lr=0.01, weight_decay=0.1)
+            report = audit(optimizer, model, steps=10, data=torch.randn(8, 3, 8, 8).to(kind))
+            assert kinds(report)["invariant"] == ["0.weight"]
+            assert report.groups[0].left < 1
+    assert states[0] == ([0], kind)
+
+
 # Traps
 
 
@@ -702,6 +735,7 @@ def test_groups_spare_what_is_asked_for_and_skip_what_is_frozen():
         (lambda m, o: audit(m, o), "Give the optimizer first"),
         (lambda m, o: audit(o, o), "Give the optimizer first"),
         (lambda m, o: audit(o, data=torch.zeros(1)), "give the model too"),
+        (lambda m, o: audit(o, nn.DataParallel(m), data=torch.ones(2, 4)), "as it was before it was wrapped"),
         (lambda m, o: audit(o, steps=0), "The number of steps must be a whole number from 1 to 2000000, but it is 0."),
         (lambda m, o: audit(o, steps=10, steps_per_epoch=0), "The length of an epoch must be"),
         (lambda m, o: audit(o, steps=10, schedule="step"), "There is no schedule 'step'; there are constant,"),
@@ -735,14 +769,14 @@ def test_the_report_is_text_html_and_a_table():
     assert repr(report) == text
     assert "10,000 steps" in text.splitlines()[0]
     assert text.splitlines()[2].split() == [
-        "0", "23", "27,392", "100.0%", "0.001", "0.1", "decoupled", "1", "float32", "0.3677", "10,000", "40",
+        "0", "23", "27,392", "100.0%", "0.001", "0.1", "decoupled", "1", "float32", "0.3679", "10,000", "40",
     ]  # fmt: skip
     assert page.count("<tr>") == 2
     assert page.count("<li>") == len(report.warnings) == text.count("\n[")
     assert list(table.columns) == list(Group._fields)
     assert table.left[0] == report.groups[0].left
     assert table.to_xarray().sizes["index"] == 1
-    assert "and 4 more" in text
+    assert "and 6 more: biases that decay" in text
 
 
 def test_what_a_model_calls_its_parameters_is_escaped_in_html():
