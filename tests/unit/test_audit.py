@@ -53,6 +53,12 @@ def trained(optimizer, rates):
     return (w.detach().double() / start).median().item()
 
 
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+    np.random.seed(0)
+
+
 # What weight_decay means, by optimizer
 
 
@@ -185,6 +191,18 @@ def test_it_says_what_diagnose_says():
                    steps_per_epoch=100).groups  # fmt: skip
     assert (row.left, row.timescale, row.epochs) == pytest.approx(found[:3], rel=1e-12)
     assert row.momentum == pytest.approx(10)
+    (row,) = audit(SGD([weights()], momentum=0.9, dampening=0.5, weight_decay=1e-3)).groups
+    assert row.momentum == pytest.approx(5)
+
+
+@pytest.mark.parametrize(("lr", "lambd", "dtype"), [(2e-5, 0.01, torch.float32), (0.01, 0.3, torch.bfloat16)])
+def test_what_rounding_makes_of_decoupled_decay_is_told_to_the_last_bit(lr, lambd, dtype):
+    w = weights(dtype)
+    optimizer = AdamW([w], lr=lr, weight_decay=lambd)
+    (row,) = audit(optimizer, steps=1000, schedule="linear").groups
+    formula = diagnose(lr, lambd, 1000, schedule="linear").left
+    assert row.left == trained(optimizer, learning_rates(lr, 1000, "linear"))
+    assert abs(row.left - formula) > 0.01 * (1 - formula)
 
 
 def test_an_attached_scheduler_does_not_hide_the_highest_rate():
@@ -244,6 +262,23 @@ class HeavyBall(Lion):
                 velocity = self.state[p].setdefault("velocity", torch.zeros_like(p))
                 velocity.mul_(group["betas"][0]).add_(p.grad + group["weight_decay"] * p)
                 p.sub_(group["lr"] * velocity)
+
+
+class Counting(Lion):
+    """Keeps a list in its group."""
+
+    def __init__(self, params, lr=1e-4, betas=(0.9, 0.99), weight_decay=0.0):
+        super().__init__(params, lr, betas, weight_decay)
+        self.param_groups[0]["steps"] = []
+
+    def decay(self, p, group):
+        group["steps"].append(len(group["steps"]))
+
+
+def test_what_an_unknown_optimizer_keeps_in_its_group_stays_as_it_is():
+    optimizer = Counting([weights()], weight_decay=0.1)
+    audit(optimizer, steps=3)
+    assert optimizer.param_groups[0]["steps"] == []
 
 
 class Needy(Lion):
@@ -465,7 +500,24 @@ def test_weights_before_a_normalisation_are_found_by_scaling_them():
     assert invariant(model.double(), (x.double(),)) == ["0.weight", "4.weight"]
     assert invariant(normed(), torch.randn(8, 8)) == ["0.parametrizations.weight.original1"]
     assert invariant(Recurrent(), IDS) == []
-    assert invariant(nn.Sequential(nn.Linear(8, 8), nn.Tanh()), 100 * torch.randn(8, 8)) == []  # saturated, no norm
+    assert invariant(nn.Sequential(nn.Linear(8, 8), nn.Tanh()), 10 * torch.randn(8, 8)) == []  # saturated, no norm
+
+
+def test_what_is_invariant_for_small_weights_alone_is_not_called_so():
+    class Nearly(nn.Linear):
+        """Normalises what is linear as long as it is small."""
+
+        def forward(self, x):
+            h = super().forward(x)
+            return nn.functional.normalize(h + 1e-3 * h**2)
+
+    assert invariant(Nearly(8, 8, bias=False), torch.randn(4, 8)) == []
+
+
+def test_what_the_output_hardly_depends_on_is_left_out():
+    """The blocks of a ConvNeXt begin with a LayerScale of 1e-6; their convolutions stand before a LayerNorm."""
+    found = invariant(MODELS["ConvNeXt"][0](), torch.randn(2, 3, 32, 32))
+    assert found == ["embeddings.patch_embeddings.weight"]
 
 
 def test_batch_normalisation_is_tested_as_it_trains():
@@ -696,6 +748,8 @@ def test_what_looks_like_something_to_spare_is_not_always():
         }
     )  # fmt: skip
     assert parameter_groups(model, 0.1)[1]["names"] == []
+    model.pos_bias_u = nn.Parameter(torch.zeros(2, 4))  # Conformer's: a bias that is a matrix
+    assert parameter_groups(model, 0.1)[1]["names"] == ["pos_bias_u"]
 
 
 # Names, groups and the report
