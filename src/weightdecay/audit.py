@@ -190,8 +190,6 @@ def audit(
         raise ValueError("Give the optimizer first, a torch.optim.Optimizer, and then the model, an nn.Module.")
     if data is not None and model is None:
         raise ValueError("data are inputs for the model: give the model too.")
-    if data is not None and isinstance(model, torch.jit.ScriptModule | nn.DataParallel):
-        raise ValueError("data need a model whose weights can be replaced: give it as it was before it was wrapped.")
     steps = None if steps is None else FIELDS["steps"].read(steps)
     steps_per_epoch = math.nan if steps_per_epoch is None else FIELDS["steps_per_epoch"].read(steps_per_epoch)
     schedule = schedule if callable(schedule) else pick("schedule", schedule, SCHEDULES)
@@ -199,6 +197,9 @@ def audit(
     found = places(model) if model else {}
     listed = [p for group in optimizer.param_groups for p in group["params"]]
     refuse_lazy([*found, *listed])
+    sharded = any(hasattr(p, "to_local") for p in found)
+    if data is not None and (sharded or isinstance(model, torch.jit.ScriptModule | nn.DataParallel)):
+        raise ValueError("data need a model whose weights can be replaced: give it as it was before it was wrapped.")
     total = sum(p.numel() for p in found or dict.fromkeys(listed))
     rows, decaying, said = [], [], list(_about_lists(listed, found))
     for number, group in enumerate(optimizer.param_groups):
@@ -238,7 +239,7 @@ def _about_lists(listed, found) -> Iterator[tuple]:
     yield "stranger", [p for p in listed if found and p not in found], {}
     memory, again = set(), []
     for p in listed:
-        place = id(p) if p.is_meta or not p.numel() else (p.device, p.data_ptr(), p.shape)
+        place = id(p) if p.is_meta or not p.data_ptr() else (p.device, p.data_ptr(), p.shape)
         again += [p] if place in memory else []
         memory.add(place)
     yield "twice", again, {}

@@ -52,7 +52,7 @@ def is_marked(p) -> bool:
 
 def is_flat(p) -> bool:
     """Whether it is many tensors laid out in one vector, as FSDP1 and ZeRO do."""
-    return type(p).__name__ == "FlatParameter" or (p.dim() == 1 and p.numel() > FLAT)
+    return getattr(p, "_is_flat_param", False) or (p.dim() == 1 and p.numel() > FLAT)
 
 
 def spared(p: torch.Tensor, place: Place) -> str:
@@ -75,7 +75,7 @@ def spared(p: torch.Tensor, place: Place) -> str:
             return "bias"
         if TOKEN.search(table):
             return "token"
-        if vector or (p.dim() < 3 and NORM.search(type(owner).__name__)):
+        if vector or NORM.search(type(owner).__name__):
             return "scale" if SCALE.search(last) else "gain"
     return ""
 

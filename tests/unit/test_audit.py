@@ -12,7 +12,9 @@ import pytest
 import torch
 import transformers as hf
 from pretended_gpu import pretended_gpu
-from torch import nn
+from torch import distributed, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FlatParameter, fully_shard
 
 import weightdecay
 from weightdecay import audit, parameter_groups
@@ -542,6 +544,17 @@ def test_a_model_that_draws_its_mask_with_numpy_is_tested_too():
     assert ends(found, ["pos_conv_embed.conv.parametrizations.weight.original1", "conv_layers.0.conv.weight"]) == []
 
 
+def test_chance_is_the_same_for_every_pass_whoever_draws_it():
+    class Chancy(nn.Sequential):
+        def forward(self, x):
+            return super().forward(x * random.random() + np.random.rand() * torch.rand(8))
+
+    model = Chancy(nn.Linear(8, 8), nn.BatchNorm1d(8), nn.Dropout(0.5))
+    before = random.getstate()[1], list(np.random.get_state()[1]), torch.get_rng_state().tolist()
+    assert invariant(model, torch.randn(8, 8, generator=torch.Generator())) == ["0.weight"]
+    assert before == (random.getstate()[1], list(np.random.get_state()[1]), torch.get_rng_state().tolist())
+
+
 # It changes nothing
 
 
@@ -666,6 +679,13 @@ def test_bfloat16_loses_the_decay_and_float32_does_not():
     assert kept.warnings == []
 
 
+def test_a_tenth_more_or_less_through_rounding_is_no_loss():
+    report = audit(AdamW([weights()], lr=2e-5, weight_decay=0.01), steps=80_000)
+    formula = diagnose(2e-5, 0.01, 80_000).left
+    assert 0.03 < abs(report.groups[0].left - formula) / (1 - formula) < 0.25
+    assert report.warnings == []
+
+
 @pytest.mark.parametrize(("dtype", "edge"), [(torch.bfloat16, 2**-9), (torch.float16, 2**-12), (torch.float32, 2**-25)])
 def test_without_a_number_of_steps_the_edge_is_a_quarter_of_the_dtypes_spacing(dtype, edge):
     said = [
@@ -681,12 +701,8 @@ def test_mixed_dtypes_have_rows_of_their_own():
 
 
 def test_a_flat_parameter_escapes_every_rule():
-    class FlatParameter(nn.Parameter):
-        """As FSDP1 calls it."""
-
-    long = nn.Module()
+    long, named = nn.Module(), nn.Module()
     long.weights = nn.Parameter(torch.zeros(2**20 + 1))
-    named = nn.Module()
     named.flat = FlatParameter(torch.zeros(3))
     for model in (long, named):
         for lambd in (0, 0.1):
@@ -750,6 +766,25 @@ def test_what_looks_like_something_to_spare_is_not_always():
     assert parameter_groups(model, 0.1)[1]["names"] == []
     model.pos_bias_u = nn.Parameter(torch.zeros(2, 4))  # Conformer's: a bias that is a matrix
     assert parameter_groups(model, 0.1)[1]["names"] == ["pos_bias_u"]
+
+
+def test_a_sharded_model_is_audited(tmp_path):
+    """FSDP2's parameters have no memory of their own."""
+    distributed.init_process_group(
+        "gloo", store=distributed.FileStore(str(tmp_path / "store"), 1), rank=0, world_size=1
+    )
+    try:
+        model = normed()[1:]
+        fully_shard(model, mesh=init_device_mesh("cpu", (1,)))
+        optimizer = Adam(model.parameters(), weight_decay=0.1)
+        report = audit(optimizer, model, steps=20)
+        assert kinds(report).keys() == {"normalised", "bias"}
+        assert report.groups[0].numbers == 9
+        assert report.groups[0].left < 1
+        with pytest.raises(ValueError, match="as it was before it was wrapped"):
+            audit(optimizer, model, data=torch.zeros(2, 8))
+    finally:
+        distributed.destroy_process_group()
 
 
 # Names, groups and the report
