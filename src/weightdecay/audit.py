@@ -117,7 +117,7 @@ class Audit:
 
     def _cells(self) -> list[list[str]]:
         titles = ["group", "tensors", "numbers", "share", "η", "λ", "decay", "momentum", "dtype", "left"]
-        formats = ["", "", ",", ".1%", ".3g", ".3g", "", ".3g", "", ".4g"]
+        formats = ["", "", ",", ".1%", ".3g", ".3g", "", ".3g", "", "z.4f"]
         rows = [[*titles, "steps to 1/e", "epochs"]]
         for row in self.groups:
             times = (",.3g" if time < 100 else ",.0f" for time in row[-2:])
@@ -271,7 +271,7 @@ def _about_row(row, decay, formula, optimizer) -> Iterator[tuple]:
     elif 1 - NOTHING < formula < 1:
         yield "nothing", of | {"needed": row.lambd / -math.log(formula)}
     elif decay.step and _rounded(row, decay, formula):
-        real = "" if math.isnan(formula) else f" (the formula leaves {formula:.4g}, the optimizer {row.left:.4g})"
+        real = "" if math.isnan(formula) else f" (the formula leaves {formula:.4f}, the optimizer {row.left:.4f})"
         cure = "Keep the weights in float32 (autocast leaves them there), or round stochastically."
         cure = "Make ηλ larger." if row.dtype in ("float32", "float64") else cure
         yield "rounding", of | {"real": real, "cure": cure}

@@ -59,6 +59,7 @@ def trained(optimizer, rates):
 def seeded():
     torch.manual_seed(0)
     np.random.seed(0)
+    random.seed(0)
 
 
 # What weight_decay means, by optimizer
