@@ -1,7 +1,7 @@
 """What a weight decay does over a whole run, before anybody trains: `diagnose`, and `diagnosis`, the same as a form."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from weightdecay.convert import NUMBERS, POSITIVE
@@ -90,6 +90,23 @@ def learning_rates(lr: float, steps: int, schedule: str = "constant") -> Iterato
             yield lr
 
 
+def decayed(
+    rates: Iterable[float], lambd: float, momentum=0.0, passed=1.0, nesterov=False
+) -> Iterator[tuple[float, float]]:
+    """Yield, for every η_t of `rates`, η_t and what is left after that step of a weight of 1 that no gradient holds up.
+
+    passed: the share 1 − dampening of a gradient that the velocity takes up, after the first step.
+    Ends early where the weight grows without bound.
+    """
+    w, v = 1.0, 0.0
+    for t, rate in enumerate(rates):
+        v = momentum * v + (passed if t else 1) * lambd * w
+        w -= rate * (lambd * w + momentum * v if nesterov else v)
+        yield rate, w
+        if not abs(w) <= FAR:
+            return
+
+
 def diagnose(
     lr, lambd, steps, momentum=None, schedule="constant", steps_per_epoch=None, *, dampening=None, nesterov=False
 ) -> Diagnosis:
@@ -115,14 +132,10 @@ def diagnose(
     steps_per_epoch = None if steps_per_epoch is None else FIELDS["steps_per_epoch"].read(steps_per_epoch)
     if pick("nesterov", nesterov, NESTEROV.options) and dampening:
         raise ValueError(BOTH)
-    passed = 1 - dampening if momentum else 1.0  # the share of a gradient that the velocity takes up, after step one
-    w, v, area = 1.0, 0.0, 0.0
-    for t, rate in enumerate(learning_rates(lr, steps, schedule)):
-        v = momentum * v + (passed if t else 1) * lambd * w
-        w -= rate * (lambd * w + momentum * v if nesterov else v)
+    passed = 1 - dampening if momentum else 1.0
+    w, area = 1.0, 0.0
+    for rate, w in decayed(learning_rates(lr, steps, schedule), lambd, momentum, passed, nesterov):
         area += rate
-        if not abs(w) <= FAR:
-            break
     per_step = lr * lambd * passed / (1 - momentum)
     timescale = 1 / per_step if per_step else math.inf
     epochs = timescale / steps_per_epoch if steps_per_epoch else math.nan
