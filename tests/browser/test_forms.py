@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 from test_site import PHONE
 
 from weightdecay.convert import FORMS, LOSSES, ONE_OUTPUT, RANGE, NoEquivalent, convert
-from weightdecay.diagnose import BOTH, SCHEDULES, VERDICTS, diagnose
+from weightdecay.diagnose import ADAM, BOTH, SCHEDULES, VERDICTS, diagnose
 
 READ = """(form) => ({
     message: form.querySelector(".wd-message").textContent,
@@ -210,6 +210,7 @@ def test_the_diagnosis_gives_what_python_gives(diagnosis):
         for name, number in rows.items():
             assert number == pytest.approx(numbers[name], rel=1e-6, abs=1e-9), (name, values)
         assert diagnosis.locator(".wd-group").inner_text() == expected.verdict
+        assert seen["remarks"] == [["torch.optim.Adam", ADAM]]
         verdicts.add(expected.verdict)
     assert verdicts == set(VERDICTS.values())
 
