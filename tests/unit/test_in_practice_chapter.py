@@ -144,6 +144,8 @@ def test_in_bfloat16_decay_below_half_a_gap_is_lost(chapter):
         assert step == 1000
     assert ends["bfloat16"]["a weight of 1"] == 1
     assert ends["float32"]["a weight of 1"] == pytest.approx(0.999**1000, rel=1e-3)
+    _, at_once = next(chapter["decay_alone"](0.1, 0.01, "float16"))
+    assert torch.isnan(at_once["a weight of 1"])  # AdamW's ε is 0 in float16, and a gradient of 0 makes 0/0
 
 
 def test_decay_on_loras_factors_leads_to_the_start(chapter):
