@@ -7,6 +7,7 @@ import os
 import sys
 import tempfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,6 +36,18 @@ class Regression(NamedTuple):
     y_train: torch.Tensor
     X_test: torch.Tensor
     y_test: torch.Tensor
+
+
+NOUNS = ["film", "plot", "acting", "music", "ending", "story", "script", "camera", "dialogue", "hero"]
+GOOD = [
+    "good", "great", "fine", "brilliant", "charming", "clever", "funny", "moving", "gripping", "superb", "lovely",
+    "bright", "fresh", "tender", "warm", "witty", "rich", "subtle", "honest", "elegant",
+]  # fmt: skip
+BAD = [
+    "bad", "awful", "poor", "boring", "stupid", "clumsy", "dull", "tedious", "weak", "stale", "ugly", "cheap", "hollow",
+    "bleak", "cold", "lame", "thin", "crude", "false", "messy",
+]  # fmt: skip
+FILM_WORDS = ["[PAD]", "[CLS]", "[UNK]", "not", *NOUNS, *GOOD, *BAD]
 
 
 def high_dim_regression(
@@ -111,6 +124,31 @@ class Images(NamedTuple):
     y_train: torch.Tensor
     X_test: torch.Tensor
     y_test: torch.Tensor
+
+
+def film_reviews(
+    n: int, seed: int = 0, noise: float = 0.0, judge: Callable = sum
+) -> tuple[list[str], torch.Tensor, torch.Tensor]:
+    """Return n reviews of three opinions each: texts, word numbers (n, 10) and labels (n,), as torch tensors.
+
+    An opinion, such as "plot not dull", is +1 for the film or −1 against it; "not" turns it round. The label is 1 where
+    `judge` makes more than 0 of the three; the share `noise` of the labels is turned round. A number stands for a word
+    of `FILM_WORDS`: 1 begins a review, zeros fill it up, and 2, for an unknown word, never occurs.
+    """
+    rng = np.random.default_rng(seed)
+    drawn = [list(zip(*(_opinion(rng) for _ in range(3)), strict=True)) for _ in range(n)]
+    texts = [" ".join(opinions) for opinions, _ in drawn]
+    labels = np.array([judge(sides) > 0 for _, sides in drawn]) ^ (rng.random(n) < noise)
+    rows = [[1, *map(FILM_WORDS.index, text.split())] for text in texts]
+    ids = torch.tensor([row + [0] * (10 - len(row)) for row in rows])
+    return texts, ids, torch.tensor(labels, dtype=torch.long)
+
+
+def _opinion(rng) -> tuple[str, int]:
+    praise, denied = rng.random() < 0.5, rng.random() < 0.1
+    noun = NOUNS[rng.integers(len(NOUNS))]
+    adjective = (GOOD if praise else BAD)[rng.integers(len(GOOD))]
+    return f"{noun} {'not ' * denied}{adjective}", 1 if praise != denied else -1
 
 
 def fashion_mnist(

@@ -40,18 +40,23 @@ FIELDS = {
         "The number of steps", "steps", "", "a whole number from 1 to 2000000", low=1, below=2_000_001, whole=True,
         counts=True,
     ),
-    "momentum": NUMBERS["momentum"]._replace(label="momentum μ (of SGD; 0 for Adam)"),
+    "momentum": NUMBERS["momentum"]._replace(label="momentum μ (of SGD; 0 for AdamW)"),
     "dampening": NUMBERS["momentum"]._replace(symbol="The dampening", label="dampening"),
     "steps_per_epoch": Number(
         "The length of an epoch", "steps in an epoch", "n/B, may be left out", POSITIVE, above=0, counts=True
     ),
 }  # fmt: skip
 NESTEROV = Choice("Nesterov's momentum", {False: "no", True: "yes"})
+SEVERAL = 3  # more epochs than these are several; and so many time scales leave e⁻³, less than START
 BOTH = "PyTorch has Nesterov's momentum without dampening only: leave one of them out."
+ADAM = (
+    "another matter: it divides the decay by the size of the gradients, so that η and λ do not tell what it leaves. "
+    "weightdecay.audit tries it out."
+)
 VERDICTS = {
     "strong": "Your decay is too strong: it takes a weight away within a step.",
     "nothing": "Your decay does nothing: a weight keeps more than 99 % of itself.",
-    "data": "It forgets the data: a weight remembers less than one pass over them.",
+    "data": "It forgets the data: from one visit to the next a weight loses more than 95 % of what it took from them.",
     "start": "It forgets the start: what training began with is gone, and the data decide.",
     "pull": "It pulls, but the start is still there when the run ends.",
 }
@@ -114,7 +119,8 @@ def diagnose(
 
     lr: the highest learning rate η. lambd: λ as PyTorch means it, so that a step takes ηλ.
     momentum: μ of SGD, through which PyTorch's SGD passes the decay too, so that in the long run a step takes
-        ηλ/(1 − μ). For AdamW leave it out: its betas do not touch the decay.
+        ηλ/(1 − μ). For AdamW leave it out: its betas do not touch the decay. `torch.optim.Adam` is another matter: it
+        divides the decay by the size of the gradients; `weightdecay.audit` tries it out.
     schedule: one of `SCHEDULES`. steps_per_epoch: training samples divided by the batch size; need not be whole.
     dampening, nesterov: as PyTorch's SGD has them. Dampening makes the long run ηλ(1 − dampening)/(1 − μ), as it does
         with the step itself; Nesterov's momentum leaves it.
@@ -140,7 +146,9 @@ def diagnose(
     timescale = 1 / per_step if per_step else math.inf
     epochs = timescale / steps_per_epoch if steps_per_epoch else math.nan
     runs = area * lambd * passed / (1 - momentum)
-    return Diagnosis(w, timescale, epochs, runs, VERDICTS[_verdict(w, per_step, epochs)])
+    return Diagnosis(
+        w, timescale, epochs, runs, VERDICTS[_verdict(w, per_step, epochs, steps / (steps_per_epoch or math.inf))]
+    )
 
 
 class DiagnosisForm(Form):
@@ -159,18 +167,20 @@ def diagnosis(**values) -> DiagnosisForm:
         "schedules": {name: schedule._asdict() for name, schedule in SCHEDULES.items()},
         "steps": STEPS,
         "both": BOTH,
+        "adam": ADAM,
         "verdicts": VERDICTS,
-        "limits": {"nothing": NOTHING, "start": START, "far": FAR},
+        "limits": {"nothing": NOTHING, "start": START, "several": SEVERAL, "far": FAR},
     }
     start = {"lr": 2e-5, "lambd": 0.01, "steps": 10_000, "momentum": 0, "nesterov": False, "schedule": "constant"}
     return DiagnosisForm("The diagnosis", fields, table, start | values)
 
 
-def _verdict(left, per_step, epochs) -> str:
+def _verdict(left, per_step, epochs, passes) -> str:
+    """The key of the verdict; only in a run of several passes over the data can they be forgotten in between."""
     if per_step >= 1:
         return "strong"
     if 1 - abs(left) < NOTHING:
         return "nothing"
-    if epochs < 1:
+    if SEVERAL * epochs < 1 and passes > SEVERAL:
         return "data"
     return "start" if abs(left) < START else "pull"

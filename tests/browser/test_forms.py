@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 from test_site import PHONE
 
 from weightdecay.convert import FORMS, LOSSES, ONE_OUTPUT, RANGE, NoEquivalent, convert
-from weightdecay.diagnose import BOTH, SCHEDULES, VERDICTS, diagnose
+from weightdecay.diagnose import ADAM, BOTH, SCHEDULES, VERDICTS, diagnose
 
 READ = """(form) => ({
     message: form.querySelector(".wd-message").textContent,
@@ -185,7 +185,8 @@ def diagnosis(visit, request):
 
 def test_the_diagnosis_gives_what_python_gives(diagnosis):
     rng, verdicts = random.Random(0), set()
-    for _ in range(300):
+    forgetful = {"lr": 0.01, "lambd": 1, "steps": 4000, "momentum": 0, "dampening": 0, "steps_per_epoch": 1000}
+    for i in range(300):
         values = {
             "lr": 10 ** rng.uniform(-6, 1),
             "lambd": rng.choice([0, 10 ** rng.uniform(-4, 2)]),
@@ -195,7 +196,7 @@ def test_the_diagnosis_gives_what_python_gives(diagnosis):
             "nesterov": rng.choice([False, False, True]),
             "steps_per_epoch": rng.choice([None, 10 ** rng.uniform(0, 4)]),
             "schedule": rng.choice(list(SCHEDULES)),
-        }
+        } | (forgetful if i < 5 else {})
         seen = diagnosis.evaluate(FILL_AND_READ, values)
         if values["nesterov"] and values["dampening"]:
             assert seen["message"] == BOTH
@@ -210,6 +211,7 @@ def test_the_diagnosis_gives_what_python_gives(diagnosis):
         for name, number in rows.items():
             assert number == pytest.approx(numbers[name], rel=1e-6, abs=1e-9), (name, values)
         assert diagnosis.locator(".wd-group").inner_text() == expected.verdict
+        assert seen["remarks"] == [["torch.optim.Adam", ADAM]]
         verdicts.add(expected.verdict)
     assert verdicts == set(VERDICTS.values())
 

@@ -108,7 +108,11 @@ def test_momentum_shortens_the_time_scale():
         ((1e-4, 0.01, 1_000_000), "the start is still there"),
         ((6e-4, 0.1, 600_000, 0, "cosine"), "forgets the start"),
         ((1e-3, 0.1, 100_000, 0, "constant", 500), "forgets the start"),
-        ((1e-3, 0.1, 100_000, 0, "constant", 50_000), "forgets the data"),
+        ((1e-3, 0.1, 200_000, 0, "constant", 50_000), "forgets the data"),
+        ((1e-3, 0.1, 100_000, 0, "constant", 50_000), "forgets the start"),  # two epochs
+        ((1e-3, 0.1, 100_000, 0, "constant", 20_000), "forgets the start"),  # an epoch leaves e⁻² of a weight
+        ((3e-4, 0.1, 200_000, 0, "cosine", 200_000), "forgets the start"),  # pre-training sees each text once
+        ((6e-4, 0.1, 600_000, 0, "cosine to a tenth", 18_400), "forgets the start"),  # nanoGPT, on OpenWebText
         ((0.1, 1, 100, 0.9), "too strong"),
         ((10, 100, 1000), "too strong"),
     ],
@@ -167,11 +171,18 @@ def test_the_form_starts_with_what_it_is_given_and_refuses_what_diagnose_refuses
     assert set(form.values) == {*FIELDS, "nesterov", "schedule"}
     assert (form.values["lambd"], form.values["steps_per_epoch"], form.values["steps"]) == (0.3, 12, 10_000)
     assert "answer" in form._esm
+    assert FIELDS["momentum"].label == "momentum μ (of SGD; 0 for AdamW)"
     assert "render" in form._esm
     with pytest.raises(ValueError, match="λ must be"):
         diagnosis(lambd=-1)
     with pytest.raises(ValueError, match="There is no schedule 'step'; there are constant, linear"):
         diagnosis(schedule="step")
+
+
+def test_adam_is_another_matter_than_adamw(weight):
+    optimizer = torch.optim.Adam([weight], lr=2e-5, weight_decay=0.01)
+    assert lone_weight(optimizer, [2e-5] * 10_000) < 0.9 < 0.99 < diagnose(2e-5, 0.01, 10_000).left
+    assert "another matter" in diagnosis().spec["table"]["adam"]
 
 
 def test_a_notebook_stores_the_same_text_for_a_form_at_every_run():

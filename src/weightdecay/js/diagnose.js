@@ -11,7 +11,7 @@ const learningRate = ({ lr, steps }, { fall, warm: share, floor }, milestones) =
   return (t) => (t < warm ? (lr * t) / warm : lr * left((t - warm) / (steps - warm)));
 };
 
-const answer = ({ asked, schedules, steps: milestones, both, verdicts, limits }, values) => {
+const answer = ({ asked, schedules, steps: milestones, both, adam, verdicts, limits }, values) => {
   if (asked.some((name) => values[name] === null)) return { message: "Give η, λ and the number of steps." };
   const { lr, lambd, steps, steps_per_epoch, nesterov } = values;
   const momentum = values.momentum ?? 0, dampening = values.dampening ?? 0;
@@ -30,7 +30,8 @@ const answer = ({ asked, schedules, steps: milestones, both, verdicts, limits },
   const timescale = 1 / perStep; // infinite without decay
   const epochs = steps_per_epoch === null ? NaN : timescale / steps_per_epoch;
   let verdict = Math.abs(w) < limits.start ? "start" : "pull";
-  if (epochs < 1) verdict = "data";
+  const { several } = limits;
+  if (several * epochs < 1 && steps / steps_per_epoch > several) verdict = "data";
   if (1 - Math.abs(w) < limits.nothing) verdict = "nothing";
   if (perStep >= 1) verdict = "strong";
 
@@ -41,5 +42,5 @@ const answer = ({ asked, schedules, steps: milestones, both, verdicts, limits },
     row("epochs", "the same, in epochs", "", epochs),
     row("runs", "length of the run, in time scales", "λ Σ η_t (1 − dampening)/(1 − μ)", (area * lambd * passed) / (1 - momentum)),
   ];
-  return { rows: rows.filter(({ value }) => Number.isFinite(value)) };
+  return { rows: rows.filter(({ value }) => Number.isFinite(value)), remarks: [["torch.optim.Adam", adam]] };
 };
