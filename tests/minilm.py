@@ -180,13 +180,13 @@ def differences(runs, others, why: str) -> dict:
 def summary(runs) -> xr.Dataset:
     """What the record keeps of runs over seed, lr and lambd: curves, ends, and how far λ and the seed move these.
 
-    "by λ" is against λ = 0 with the same seed, "by seed" against the seed before it at λ = 0. "way" is how far
+    "by decay" is against λ = 0 with the same seed, "by seed" against the seed before it at λ = 0. "way" is how far
     fine-tuning took the weights, in shares of their size. "lost" is the share of themselves that the weights lost
     against those at λ = 0, taken along them.
     """
     plain = runs.sel(lambd=0)
     kept = runs.drop_vars(["logits", "weights", "start"])
-    kept = kept.assign(differences(runs, plain, "by λ")).assign(differences(plain, plain.roll(seed=1), "by seed"))
+    kept = kept.assign(differences(runs, plain, "by decay")).assign(differences(plain, plain.roll(seed=1), "by seed"))
     there = plain["weights"].astype(float)
     lost = ((there - runs["weights"]) * there).sum("weight") / (there**2).sum("weight")
     way = size(runs["weights"].astype(float) - runs["start"], "weight") / size(runs["start"], "weight")
@@ -202,7 +202,9 @@ def make(store: Path) -> xr.Dataset:
     done = joblib.Parallel(n_jobs=-1)(joblib.delayed(kept_run)(*known, *point) for point in points)
     runs = xr.combine_by_coords(done[: -len(RATES)])
     again = xr.combine_by_coords(done[-len(RATES) :]).sel(seed=0, lambd=0)
-    return summary(runs).assign(differences(again, runs.sel(seed=0, lambd=0), "by rounding"))
+    subjects = known[2][2][1]
+    told = summary(runs).assign(differences(again, runs.sel(seed=0, lambd=0), "by rounding"))
+    return told.assign({"most common subject": subjects.bincount().max().item() / len(subjects)})
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ def test_the_record_of_the_pretrained_bert_holds_what_it_claims():
     assert record.epoch.values.tolist() == [1, 2, 3]
     assert all(np.isfinite(record[name]).all() for name in record)
     assert record.sizes["lr"] * record.sizes["seed"] == np.unique(record["test loss"].sel(lambd=0)).size
-    for name in ("logits by λ", "predictions by λ", "weights by λ", "lost"):
+    for name in ("logits by decay", "predictions by decay", "weights by decay", "lost"):
         assert (record[name].sel(lambd=0) == 0).all()
     # Warm-up over 12 of 120 steps, then along a line to 0: the area is that of the triangle.
     expected = np.exp(-record.lambd * record.lr * 120 / 2).broadcast_like(record["kept"])
@@ -85,8 +85,8 @@ def test_runs_of_one_seed_differ_by_decay_alone(two_steps):
     assert (start.sel(lambd=0) == start.sel(lambd=1)).all()
     assert (start.sel(seed=0) != start.sel(seed=1)).any()
     told = minilm.summary(two_steps).isel(lr=0)
-    assert (told["logits by λ"].sel(lambd=0) == 0).all()
-    assert (told["logits by λ"].sel(lambd=1) > 0).all()
+    assert (told["logits by decay"].sel(lambd=0) == 0).all()
+    assert (told["logits by decay"].sel(lambd=1) > 0).all()
     np.testing.assert_allclose(told["logits by seed"][0], told["logits by seed"][1])
     # Half of the words never occur; the first steps hardly know of the decay of the others.
     np.testing.assert_allclose(told["lost"].sel(lambd=1), 1 - told["kept"].sel(lambd=1), rtol=0.05)
