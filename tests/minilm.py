@@ -13,6 +13,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 import zipfile
 from importlib.metadata import version
 from pathlib import Path
@@ -78,17 +79,18 @@ def task(folder: Path) -> tuple[Path, list]:
     return model, list(zip(*parts, strict=True))
 
 
-def fine_tune(model, ids, labels, lambd, lr, seed, epochs=EPOCHS):
+def fine_tune(model, ids, labels, lambd, lr, seed, epochs=EPOCHS, fused=False):
     """Train with the groups and the schedule of the chapter's source; yields each step and what decay alone leaves.
 
     The loss is the mean cross-entropy over the batch, without a penalty. The schedule climbs to `lr` over a tenth of
-    the steps and falls to 0 along a line. `seed` gives the order of the batches.
+    the steps and falls to 0 along a line. `seed` gives the order of the batches. `fused` computes the same step of
+    AdamW with another program, which rounds differently.
     """
     names = "bias", "LayerNorm.weight", "LayerNorm.bias"
     named = [(any(word in name for word in names), p) for name, p in model.named_parameters()]
     decayed, spared = ([p for free, p in named if free is which] for which in (False, True))
     optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": lambd}, {"params": spared, "weight_decay": 0.0}], lr=lr
+        [{"params": decayed, "weight_decay": lambd}, {"params": spared, "weight_decay": 0.0}], lr=lr, fused=fused
     )
     rng = torch.Generator().manual_seed(seed)
     order = torch.cat([torch.randperm(len(ids), generator=rng) for _ in range(epochs)])
@@ -122,7 +124,7 @@ def sample(model) -> torch.Tensor:
     return torch.cat([p.detach().flatten()[::500].clone() for p in model.base_model.parameters() if p.ndim > 1])
 
 
-def tuned(load, train, validation, test, lambd, lr, seed, epochs=EPOCHS) -> xr.Dataset:
+def tuned(load, train, validation, test, lambd, lr, seed, epochs=EPOCHS, fused=False) -> xr.Dataset:
     """Fine-tune what `load()` returns: losses and accuracies by epoch, test logits, weights before and after.
 
     The training loss is that of as many training texts as there are to validate with, without dropout.
@@ -130,7 +132,7 @@ def tuned(load, train, validation, test, lambd, lr, seed, epochs=EPOCHS) -> xr.D
     torch.manual_seed(seed)  # for the last layer's first weights, then for dropout
     model = load()
     start, rows = sample(model), []
-    for step, kept in fine_tune(model, *train, lambd, lr, seed, epochs):
+    for step, kept in fine_tune(model, *train, lambd, lr, seed, epochs, fused):
         if step % (len(train[0]) // BATCH) == 0:
             seen = [values[: len(validation[0])] for values in train]
             rows.append(sum((judged(logits_of(model, ids), labels) for ids, labels in (seen, validation)), ()))
@@ -143,16 +145,15 @@ def tuned(load, train, validation, test, lambd, lr, seed, epochs=EPOCHS) -> xr.D
     return xr.Dataset(curves | ends, {"epoch": range(1, epochs + 1)})
 
 
-def kept_run(store, model, parts, lambd, lr, seed, rounding=False) -> xr.Dataset:
-    """One run, or what it left in its file; `rounding` has the same formulas computed in another order."""
-    path = store / f"{seed}-{lr:g}-{lambd:g}{'-rounding' if rounding else ''}.nc"
+def kept_run(store, model, parts, lambd, lr, seed, fused=False) -> xr.Dataset:
+    """One run, or what it left in its file."""
+    path = store / f"{seed}-{lr:g}-{lambd:g}{'-fused' if fused else ''}.nc"
     if not path.exists():
         torch.set_num_threads(1)
         load = lambda: transformers.AutoModelForSequenceClassification.from_pretrained(  # noqa: E731
             model, num_labels=len(SUBJECTS)
         )
-        with torch.backends.mkldnn.flags(enabled=not rounding):
-            found = tuned(load, *parts, lambd, lr, seed)
+        found = tuned(load, *parts, lambd, lr, seed, fused=fused)
         found.to_netcdf(path.with_suffix(".part"))
         path.with_suffix(".part").replace(path)
     return xr.load_dataset(path).expand_dims(seed=[seed], lr=[lr], lambd=[lambd])
@@ -207,18 +208,25 @@ def make(store: Path) -> xr.Dataset:
     return told.assign({"most common subject": subjects.bincount().max().item() / len(subjects)})
 
 
-if __name__ == "__main__":
-    start = datetime.datetime.now(datetime.UTC)
-    record = make(RECORD.with_suffix(".runs"))
-    record.attrs = {
+def provenance(seconds: float) -> dict:
+    """Where a record is from, as `weightdecay.sweep` notes it."""
+    return {
         "command": "make minilm",
         "seed": json.dumps(list(SEEDS)),
         "device": "cpu",
-        "seconds": round((datetime.datetime.now(datetime.UTC) - start).total_seconds()),
-        "created": start.isoformat(timespec="seconds"),
+        "seconds": round(seconds),
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "versions": json.dumps({name: version(name) for name in ("weightdecay", "torch", "transformers", "numpy")}),
         "texts": "Free On-line Dictionary of Computing, editor Denis Howe, 2023-01-19; model: all-MiniLM-L6-v2",
     }
-    # Of what is left, 0.99999 and the like, single precision would spoil the digits that differ from 1.
+
+
+def write(record) -> None:
+    """Store it in single precision, but for what is left: of 0.99999 and the like the last digits count."""
     record.to_netcdf(RECORD, encoding={name: {"dtype": "float32"} for name in record if name != "kept"})
-    print(f"{RECORD}: {RECORD.stat().st_size / 1000:.0f} kB")
+
+
+if __name__ == "__main__":
+    start = time.perf_counter()
+    record = make(RECORD.with_suffix(".runs"))
+    write(record.assign_attrs(provenance(time.perf_counter() - start)))
