@@ -87,6 +87,19 @@ def test_an_old_record_is_kept_until_there_is_a_new_one(folder):
     assert sorted(path.name for path in records.iterdir()) == ["adder-small.nc", "adder.nc", "adders.nc"]
 
 
+def test_the_record_that_no_chapter_makes_stays_where_it_is(folder):
+    """`make minilm` makes it, with packages that the book does not need."""
+    (folder / "book" / "in-practice.ipynb").touch()
+    records = folder / "book" / "records"
+    for name in ("in-practice.nc", "in-practice-minilm.nc"):
+        (records / name).write_text("old")
+    write(folder / ".venv/bin/python", "echo new > book/records/in-practice.nc")
+    assert make(folder, "recompute", "CHAPTER=in-practice").returncode == 0
+    assert (records / "in-practice-minilm.nc").read_text() == "old"
+    assert (records / "in-practice.nc").read_text() == "new\n"
+    assert make(folder, "--dry-run", "minilm").stdout.splitlines()[-1].endswith(".venv/bin/python tests/minilm.py")
+
+
 def test_an_environment_that_make_did_not_make_is_left_alone(folder):
     for name in ("requirements.txt", "constraints.txt", "pyproject.toml"):
         (folder / name).touch()
