@@ -288,7 +288,7 @@ def test_every_demo_trains_where_its_badge_says(chapter, kind):
 
 # One move to the device left out, in each chapter that trains on it.
 FAULTS = {
-    "adamw": ("return X.to(device), y.to(device), rng", "return X.to(device), y, rng"),
+    "adamw": ("(column.to(device) for column in both(lambd, lr))", "both(lambd, lr)"),
     "batchnorm": ("net = Adder(seeds, eps=eps).to(device)", "net = Adder(seeds, eps=eps)"),
     "binary-addition": ("torch.zeros(2, len(lambd), device=device)", "torch.zeros(2, len(lambd))"),
     "double-descent": ("shrink = (1 - net_lr * lambd.float()).to(device)", "shrink = (1 - net_lr * lambd.float())"),
