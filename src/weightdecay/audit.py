@@ -45,14 +45,16 @@ ADVICE = {
     "lora": "LoRA's factors. Decay pulls their product to 0, and so the model to where it started, not to small "
     "weights. Keep it if you want to stay near the start; else λ = 0.",
     "invariant": "weights on whose scale the output does not depend (they stand before a normalisation). Decay "
-    "makes no function smaller here: λ sets the effective learning rate η/ρ², ρ the norm of the tensor. Tune λ and η "
-    "together.",
+    "makes no function smaller here: it sets the effective learning rate, which is η/ρ² under SGD and η/ρ where the "
+    "optimizer divides by the size of the gradient, ρ the norm of the tensor. Tune λ and η together.",
+    "unmoved": "without effect on the output for these data, so that their scale could not be tested: not used, hidden "
+    "by a zero behind them, or the output is not finite. Give data that use them, or ask again after a few steps.",
     "untested": "on the meta device, where they have no values, so that their scale cannot be tested. Give data "
     "with real ones.",
     "rounding": "rounded away: {dtype} has no number near enough, so that a step of {step:.1e} of a weight is lost "
     "or changed{real}. {cure}",
     "normalised": "decay inside the gradient, which {name} divides by its own size: weights with large gradients "
-    "decay less, and how fast one without shrinks hardly depends on λ. Use {better}.",
+    "decay less, and how fast one without shrinks, as in the table, hardly depends on λ. Use {better}.",
     "ignored": "given a weight_decay that {name} does not have: it ignores it. Use another optimizer.",
     "averaged": "shrunk by ASGD's own lambd = {lambd:g} as well, in every group, those with λ = 0 too. Give lambd=0.",
     "units": "given λ = {lambd:g}, and {name} takes ηλ = {step:.1e} of a weight in a step: next to nothing. If λ "
@@ -143,6 +145,7 @@ class Audit:
             for kind, names, advice in self.warnings
         )
         table = f"<table><thead>{row(head, 'th')}</thead><tbody>{body}</tbody></table>"
+        table = f'<div style="overflow-x: auto; white-space: nowrap">{table}</div>'  # wider than a page of text
         return f"<p>{html.escape(self.title)}</p>{table}<ul>{items}</ul>"
 
 
@@ -164,13 +167,14 @@ def audit(
     steps_per_epoch: training samples divided by the batch size, for the time in epochs.
     data: one batch of inputs, without targets: a tensor, a tuple of arguments or a dict of them. With it each tensor
         that decays is scaled alone, by 1/2 and by 256, and the output watched in training mode, in which batch
-        normalisation uses the batch's own statistics: three passes forward for each tensor. What it says holds for
-        the weights as they are: while all biases are 0, more is invariant.
+        normalisation uses the batch's own statistics: three passes forward for each tensor. All numbers that the
+        model returns count, nested ones too. What it says holds for the weights as they are: while all biases are 0,
+        more is invariant, and a weight that is invariant only together with its bias is not found.
 
     Returns an `Audit` with `groups` (a `Group` for each group and dtype) and `warnings` (each a `Finding`: kind, names,
     advice); it prints as text and as HTML, and `to_pandas()` gives the rows. Kinds of warnings: missing, stranger (to
-    the model), twice, tied, frozen, flat; bias, gain, scale, token, position, marked, lora; invariant, untested;
-    rounding, normalised, ignored, averaged, units, itself, nothing, strong, unknown.
+    the model), twice, tied, frozen, flat; bias, gain, scale, token, position, marked, lora; invariant, unmoved,
+    untested; rounding, normalised, ignored, averaged, units, itself, nothing, strong, unknown.
 
     The table follows a weight whose gradient is always 0. `left` is what this optimizer really leaves of it, rounding
     included: for SGD and for decoupled decay it is computed as `diagnose` does. Where weights do not all shrink alike
@@ -192,9 +196,11 @@ def audit(
         raise ValueError("data are inputs for the model: give the model too.")
     steps = None if steps is None else FIELDS["steps"].read(steps)
     steps_per_epoch = math.nan if steps_per_epoch is None else FIELDS["steps_per_epoch"].read(steps_per_epoch)
+    if hasattr(schedule, "get_last_lr"):
+        raise ValueError("Give the schedule by its name, or as a function of the step, not as a scheduler.")
     schedule = schedule if callable(schedule) else pick("schedule", schedule, SCHEDULES)
 
-    found = places(model) if model else {}
+    found = places(model) if model is not None else {}
     listed = [p for group in optimizer.param_groups for p in group["params"]]
     refuse_lazy([*found, *listed])
     sharded = any(hasattr(p, "to_local") for p in found)
@@ -227,7 +233,7 @@ def audit(
         names += [everywhere[p].names[0] for p in params]
     title = f"{type(optimizer).__name__}, " + (f"{steps:,} steps, " if steps else "a run of unknown length, ")
     title += f"η {'by a function' if callable(schedule) else SCHEDULES[schedule].title}."
-    if model and data is None:
+    if model is not None and data is None:
         title += " Give data to find weights whose scale does not matter."
     return Audit(title, rows, [Finding(kind, names, sentence) for (kind, sentence), names in warnings.items() if names])
 
@@ -324,15 +330,24 @@ def _about_scale(weights, model, found, data) -> Iterator[tuple]:
     model.train()
     try:
         with torch.no_grad():
-            plain = _output(model, data, {})
-            yield "invariant", [p for p in weights if _invariant(p, found[p].names[0], model, data, plain)], {}
+            try:
+                plain = _output(model, data, {})
+            except (TypeError, RuntimeError, AttributeError, IndexError) as error:
+                raise ValueError(
+                    "The model does not take these data: give its inputs alone, without targets, as a tensor, a tuple "
+                    f"of arguments or a dict ({' '.join(str(error).split())[:200]})."
+                ) from error
+            said = {p: _tested(p, found[p].names[0], model, data, plain) for p in weights}
+            for kind in ("invariant", "unmoved"):
+                yield kind, [p for p in weights if said[p] == kind], {}
     finally:
         for module, mode in modes.items():
             module.training = mode
 
 
-def _invariant(p, name, model, data, plain) -> bool:
-    """Whether scaling this tensor moves the output by less than 1 % of what another change as large as it moves it.
+def _tested(p, name, model, data, plain) -> str:
+    """Say "invariant" where scaling this tensor moves the output by less than 1 % of what another change as large as it
+    moves it, "unmoved" where that does not move it either, and else "".
 
     The factor 256 finds what is invariant for small weights alone: attention does not see its input while all scores
     are near 0. No factor is without effect, because of the ε of a normalisation and of rounding.
@@ -340,7 +355,9 @@ def _invariant(p, name, model, data, plain) -> bool:
     signs = torch.randint(0, 2, p.shape, generator=torch.Generator().manual_seed(0)).to(p) * 2 - 1
     *moved, other = ((_output(model, data, {name: p * by}) - plain).norm() for by in (0.5, 256, 1 + signs))
     noise = torch.finfo(p.dtype).eps * plain.norm()
-    return bool(other > 4 * noise and max(moved) < max(0.01 * other, noise))
+    if not other > 4 * noise:
+        return "unmoved"
+    return "invariant" if max(moved) < max(0.01 * other, noise) else ""
 
 
 def _output(model, data, changed) -> torch.Tensor:

@@ -93,7 +93,8 @@ def parameter_groups(model: nn.Module, lambd: float, *, spare: Iterable[str] = (
     Each group is a dict of params, weight_decay and names; it may be empty. Every parameter that is trained
     (requires_grad) stands in one of them, once, a tied one under its first name. Spared are biases, gains and whatever
     else is a vector, learnt tokens, position tables, and what the model marks (`no_weight_decay()`,
-    `_no_weight_decay`, A_log): `weightdecay.audit` has nothing to say against it.
+    `_no_weight_decay`, A_log). `weightdecay.audit` has nothing to say against it, but for LoRA's factors and tables
+    that hide behind a tied layer: name those in `spare` if you mean to.
     Raises ValueError, in one sentence, for a λ below 0, a name that the model lacks, a flat parameter, and lazy ones.
     """
     lambd = NUMBERS["lambd"].read(lambd)

@@ -591,7 +591,7 @@ def test_it_changes_nothing():
 
 def test_a_model_that_fails_is_put_back_into_its_mode():
     model = convnet().eval()
-    with pytest.raises(RuntimeError):
+    with pytest.raises(ValueError, match="without targets"):
         audit(AdamW(model.parameters()), model, data=torch.zeros(1, 5, 8, 8))
     assert not any(module.training for module in model.modules())
 
@@ -888,3 +888,37 @@ def test_every_kind_of_warning_is_tested_here():
 
 def test_the_public_names_are_there():
     assert {"audit", "parameter_groups"} <= set(weightdecay.__all__)
+
+
+def test_a_weight_that_the_data_do_not_reach_is_not_passed_over():
+    """Silence would read as: its scale matters."""
+    model = nn.Sequential(nn.Linear(8, 8, bias=False), nn.LayerNorm(8), nn.Linear(8, 4))
+    optimizer = SGD(model.parameters(), lr=0.1, weight_decay=0.1)
+    assert kinds(audit(optimizer, model, data=torch.randn(5, 8)))["invariant"] == ["0.weight"]
+    nn.init.zeros_(model[2].weight)  # as residual branches begin
+    assert kinds(audit(optimizer, model, data=torch.randn(5, 8)))["unmoved"] == ["0.weight", "2.weight"]
+
+
+def test_data_that_the_model_does_not_take_get_one_sentence():
+    model = nn.Linear(8, 4)
+    optimizer = SGD(model.parameters(), lr=0.1, weight_decay=0.1)
+    for wrong in (torch.randn(5, 9), [torch.randn(5, 8), torch.zeros(5)], {"x": torch.randn(5, 8)}):
+        with pytest.raises(ValueError, match="without targets"):
+            audit(optimizer, model, data=wrong)
+
+
+def test_a_scheduler_is_not_a_schedule():
+    optimizer = SGD(nn.Linear(8, 4).parameters(), lr=0.1)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 10)
+    with pytest.raises(ValueError, match="by its name"):
+        audit(optimizer, steps=10, schedule=scheduler)
+
+
+def test_a_model_whose_length_is_unknown_is_a_model():
+    class Odd(nn.Linear):
+        def __len__(self):
+            raise TypeError("no length")
+
+    model = Odd(8, 4)
+    report = audit(SGD([model.weight], lr=0.1, weight_decay=0.1), model)
+    assert kinds(report)["missing"] == ["bias"]
