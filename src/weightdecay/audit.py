@@ -145,7 +145,7 @@ class Audit:
             for kind, names, advice in self.warnings
         )
         table = f"<table><thead>{row(head, 'th')}</thead><tbody>{body}</tbody></table>"
-        table = f'<div style="overflow-x: auto; white-space: nowrap">{table}</div>'  # wider than a page of text
+        table = f'<div tabindex="0" style="overflow-x: auto; white-space: nowrap">{table}</div>'  # wider than a page
         return f"<p>{html.escape(self.title)}</p>{table}<ul>{items}</ul>"
 
 
