@@ -154,7 +154,7 @@ def diagnose(
 class DiagnosisForm(Form):
     """The diagnosis as a form on the page."""
 
-    lines = 10
+    lines = 13.2
     _esm = read_script("diagnose.js")
 
 

@@ -105,7 +105,7 @@ class Form(Still, anywidget.AnyWidget):
     lines: about how many the first answer takes, for a page that keeps room for it.
     """
 
-    lines: int
+    lines: float
     _css = (_HERE / "form.css").read_text(encoding="utf-8")
     spec = traitlets.Dict().tag(sync=True)
     values = traitlets.Dict().tag(sync=True)
