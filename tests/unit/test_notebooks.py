@@ -96,11 +96,15 @@ def code_lines(source):
     return len(source.splitlines()) - sum(node.end_lineno - node.lineno for node in said)
 
 
-def test_cells_are_short(chapter):
+# Few cells, and many tables.
+LONGER = {"adamw": 6, "choosing-lambda": 6, "in-practice": 8}
+
+
+def test_cells_are_short(request, chapter):
     lengths = [code_lines(cell.source) for cell in code_cells(chapter)]
     assert max(lengths) <= 25
     assert statistics.quantiles(lengths, n=10)[-1] <= 12
-    assert statistics.median(lengths) <= 8
+    assert statistics.median(lengths) <= LONGER.get(request.node.callspec.id, 5)
 
 
 def test_functions_say_what_they_do(chapter):

@@ -309,7 +309,7 @@ def test_a_forgotten_move_is_caught(chapter):
         [next(demo.run()) for demo in demos_of(chapter, broken)]
 
 
-@pytest.mark.parametrize("chapter", ["binary-addition", "weissi"])  # all ten in `make test-pretended-gpu`
+@pytest.mark.parametrize("chapter", ["binary-addition", "weissi"])  # all of them in `make test-pretended-gpu`
 def test_a_whole_chapter_runs_on_it(chapter):
     environment = os.environ | {"MPLBACKEND": "Agg"}
     subprocess.run([sys.executable, ROOT / "tests" / "demos.py", chapter], check=True, env=environment)
