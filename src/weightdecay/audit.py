@@ -23,8 +23,8 @@ SMALL = 1e-6  # a share per step below which AdamW's λ looks like that of a pap
 
 ADVICE = {
     "missing": "in no group, so the optimizer never changes them. Put them into one, or set requires_grad = False.",
-    "stranger": "in a group but not in the model, which will not learn from it. Make the optimizer after the last "
-    "change to the model, from its own parameters.",
+    "stranger": "in a group but not in the model. If they are a second model's, give both: torch.nn.ModuleList([one, "
+    "other]). Else the model does not learn from them: make the optimizer after the last change to the model.",
     "twice": "listed twice, or two parameters over the same memory: every step decays them twice. List each once.",
     "tied": "one tensor under several names, and it decays under the first of these, which is not that of the "
     "embedding: a rule that spares embeddings by name misses it. To spare it, name it in parameter_groups(..., "
@@ -44,7 +44,7 @@ ADVICE = {
     "as an A_log, the logarithm of a decay of its own. Spare them (λ = 0).",
     "lora": "LoRA's factors. Decay pulls their product to 0, and so the model to where it started, not to small "
     "weights. Keep it if you want to stay near the start; else λ = 0.",
-    "invariant": "weights on whose scale the output does not depend (they stand before a normalisation). Decay "
+    "invariant": "weights on whose scale the output does not depend, mostly since a normalisation follows. Decay "
     "makes no function smaller here: it sets the effective learning rate, which is η/ρ² under SGD and η/ρ where the "
     "optimizer divides by the size of the gradient, ρ the norm of the tensor. Tune λ and η together.",
     "unmoved": "without effect on the output for these data, so that their scale could not be tested: not used, hidden "
@@ -73,7 +73,8 @@ ADVICE = {
 class Group(NamedTuple):
     """A row of the table: the parameters of one group that have the same dtype. What is not known is NaN.
 
-    group: its place in `optimizer.param_groups`. tensors, numbers: how many. share: of the numbers in the model.
+    group: its place in `optimizer.param_groups`. tensors, numbers: how many. share: of all numbers, those
+        of the model and those listed.
     lr: the highest η. lambd: λ, to which ASGD's own `lambd` is added. kind: as in `Meaning`; "λ itself" where a step
         takes λ and not ηλ; "not known".
     momentum: by what momentum multiplies the decay in the long run.
@@ -144,8 +145,9 @@ class Audit:
             f"<li><strong>{kind}</strong> <code>{html.escape(_few(names))}</code>: {html.escape(advice)}</li>"
             for kind, names, advice in self.warnings
         )
+        # Wider than a page.
         table = f"<table><thead>{row(head, 'th')}</thead><tbody>{body}</tbody></table>"
-        table = f'<div tabindex="0" style="overflow-x: auto; white-space: nowrap">{table}</div>'  # wider than a page
+        table = f'<div class="wd-audit" tabindex="0" style="overflow-x: auto; white-space: nowrap">{table}</div>'
         return f"<p>{html.escape(self.title)}</p>{table}<ul>{items}</ul>"
 
 
@@ -206,7 +208,7 @@ def audit(
     sharded = any(hasattr(p, "to_local") for p in found)
     if data is not None and (sharded or isinstance(model, torch.jit.ScriptModule | nn.DataParallel)):
         raise ValueError("data need a model whose weights can be replaced: give it as it was before it was wrapped.")
-    total = sum(p.numel() for p in found or dict.fromkeys(listed))
+    total = sum(p.numel() for p in dict.fromkeys([*found, *listed]))
     rows, decaying, said = [], [], list(_about_lists(listed, found))
     for number, group in enumerate(optimizer.param_groups):
         decay = decay_of(optimizer, group)

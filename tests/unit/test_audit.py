@@ -625,6 +625,8 @@ def test_parameters_in_no_group_and_of_another_model_are_named():
     report = audit(optimizer, model)
     assert kinds(report)["missing"] == ["2.weight", "2.bias"]
     assert kinds(report)["stranger"] == ["group 0, parameter 3, 1×8", "group 0, parameter 4, 1"]
+    numbers = sum(p.numel() for p in [*model.parameters(), *other[2].parameters()])
+    assert report.groups[0].share == report.groups[0].numbers / numbers < 1
     for p in model[2].parameters():
         p.requires_grad_(False)
     assert "missing" not in kinds(audit(optimizer, model))
