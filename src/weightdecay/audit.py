@@ -32,6 +32,8 @@ ADVICE = {
     "frozen": "frozen, but in a group. While their gradient is None nothing touches them; once it is a tensor of "
     "zeros, they decay. Leave them out of the optimizer.",
     "flat": FLAT_ADVICE,
+    "empty": "given a λ above 0, and without a parameter to decay; nothing else decays either. Look at what the rule "
+    "for the groups has spared.",
     "bias": "biases that decay. A bias shifts the output and is not made calmer by being small. Spare them (λ = 0).",
     "gain": "gains, or other vectors, that decay. They rest at a value of their own, mostly 1, which decay pulls "
     "to 0. Spare them (λ = 0); harmless only where a norm multiplies by 1 + w, as Gemma's do.",
@@ -119,12 +121,13 @@ class Audit:
         return pandas.DataFrame(self.groups, columns=Group._fields)
 
     def _cells(self) -> list[list[str]]:
-        titles = ["group", "tensors", "numbers", "share", "η", "λ", "decay", "momentum", "dtype", "left"]
-        formats = ["", "", ",", ".1%", ".3g", ".3g", "", ".3g", "", "z.4f"]
-        rows = [[*titles, "steps to 1/e", "epochs"]]
+        titles = "group", "share", "η", "λ", "decay", "left", "steps to 1/e", "epochs", "momentum ×", "tensors", "dtype"
+        rows = [titles]
         for row in self.groups:
-            times = (",.3g" if time < 100 else ",.0f" for time in row[-2:])
-            cells = [format(value, spec) for value, spec in zip(row, [*formats, *times], strict=True)]
+            times = (format(time, ",.3g" if time < 100 else ",.0f") for time in (row.timescale, row.epochs))
+            settings = f"{row.lr:.3g}", f"{row.lambd:.3g}", row.kind, f"{row.left:z.4f}"
+            others = f"{row.momentum:.3g}", str(row.tensors), row.dtype
+            cells = str(row.group), f"{row.share:.1%}", *settings, *times, *others
             rows.append([{"nan": "—", "inf": "∞"}.get(cell, cell) for cell in cells])
         return rows
 
@@ -165,7 +168,8 @@ def audit(
     steps: the length of the run; without it nothing is said of what is left after it.
     schedule: how η runs: "constant", "linear", "cosine", "cosine to a tenth", "multi-step", "warm-up and linear" or
         "warm-up and cosine" (`weightdecay.diagnose.SCHEDULES`); or a function that takes the step, from 0, and returns
-        the factor before the highest η, as for `LambdaLR`. That η is a group's `initial_lr` if it has one, else `lr`.
+        the factor before the highest η, as for `LambdaLR`. That η is a group's `max_lr` (OneCycleLR's) or `initial_lr`,
+        if it has one, else `lr`.
     steps_per_epoch: training samples divided by the batch size, for the time in epochs.
     data: one batch of inputs, without targets: a tensor, a tuple of arguments or a dict of them. With it each tensor
         that decays is scaled alone, by 1/2 and by 256, and the output watched in training mode, in which batch
@@ -175,7 +179,7 @@ def audit(
 
     Returns an `Audit` with `groups` (a `Group` for each group and dtype) and `warnings` (each a `Finding`: kind, names,
     advice); it prints as text and as HTML, and `to_pandas()` gives the rows. Kinds of warnings: missing, stranger (to
-    the model), twice, tied, frozen, flat; bias, gain, scale, token, position, marked, lora; invariant, unmoved,
+    the model), twice, tied, frozen, flat, empty; bias, gain, scale, token, position, marked, lora; invariant, unmoved,
     untested; rounding, normalised, ignored, averaged, units, itself, nothing, strong, unknown.
 
     The table follows a weight whose gradient is always 0. `left` is what this optimizer really leaves of it, rounding
@@ -209,9 +213,10 @@ def audit(
     if data is not None and (sharded or isinstance(model, torch.jit.ScriptModule | nn.DataParallel)):
         raise ValueError("data need a model whose weights can be replaced: give it as it was before it was wrapped.")
     total = sum(p.numel() for p in dict.fromkeys([*found, *listed]))
-    rows, decaying, said = [], [], list(_about_lists(listed, found))
+    rows, decaying, idle, said = [], [], [], list(_about_lists(listed, found))
     for number, group in enumerate(optimizer.param_groups):
         decay = decay_of(optimizer, group)
+        idle += [f"group {number}"] if decay.lambd > 0 and not any(p.numel() for p in group["params"]) else []
         for dtype in dict.fromkeys(p.dtype for p in group["params"]):
             params = [p for p in group["params"] if p.dtype == dtype]
             left, formula = left_of(optimizer, group, decay, params, steps, schedule)
@@ -229,7 +234,8 @@ def audit(
         weights = [p for p in dict.fromkeys(decaying) if p in found and p.requires_grad and not spared(p, found[p])]
         said += _about_scale(weights, model, found, data)
 
-    warnings = {}
+    nothing = not any(p.numel() for p in decaying)
+    warnings = {("empty", ADVICE["empty"]): idle} if nothing else {}
     for kind, params, values in said:
         names = warnings.setdefault((kind, ADVICE[kind].format(**values)), [])
         names += [everywhere[p].names[0] for p in params]
@@ -251,7 +257,7 @@ def _about_lists(listed, found) -> Iterator[tuple]:
         again += [p] if place in memory else []
         memory.add(place)
     yield "twice", again, {}
-    yield "flat", [p for p in listed if is_flat(p)], {}
+    yield "flat", [p for p in listed if is_flat(p, found[p].names[0] if p in found else "")], {}
 
 
 def _about_row(row, decay, formula, optimizer) -> Iterator[tuple]:
@@ -282,6 +288,8 @@ def _about_row(row, decay, formula, optimizer) -> Iterator[tuple]:
         real = "" if math.isnan(formula) else f" (the formula leaves {formula:.4f}, the optimizer {row.left:.4f})"
         cure = "Keep the weights in float32 (autocast leaves them there), or round stochastically."
         cure = "Make ηλ larger." if row.dtype in ("float32", "float64") else cure
+        if group.get("fused"):  # decay and update in float32, rounded once
+            cure = f"Fused, a weight does decay together with an update that moves it, coarsely. {cure}"
         yield "rounding", of | {"real": real, "cure": cure}
 
 
@@ -295,7 +303,7 @@ def _rounded(row, decay, formula) -> bool:
 def _about_tensors(decaying, everywhere) -> Iterator[tuple]:
     """Warnings about single tensors that decay: their kind, parameters, and values for the sentence."""
     yield "frozen", [p for p in decaying if not p.requires_grad], {}
-    decaying = [p for p in dict.fromkeys(decaying) if p.requires_grad and not is_flat(p)]
+    decaying = [p for p in dict.fromkeys(decaying) if p.requires_grad and not is_flat(p, everywhere[p].names[0])]
     kinds = {p: spared(p, everywhere[p]) for p in decaying}
     for kind in filter(None, dict.fromkeys(kinds.values())):
         yield kind, [p for p in decaying if kinds[p] == kind], {}

@@ -11,13 +11,16 @@ from weightdecay.convert import NUMBERS
 
 FLAT = 2**20  # a vector longer than this is many tensors in one
 FLAT_ADVICE = (
-    "a flat parameter, many tensors in one vector: no rule by shape or name can spare the biases and gains in it. Use "
-    "FSDP2 (fully_shard), or FSDP with use_orig_params=True, and make the groups from the tensors' own names."
+    "a flat parameter, many tensors in one vector or a piece of that: its shape tells no bias or gain from a matrix. "
+    "Use FSDP2 (fully_shard); or note the names of the groups before wrapping, and wrap with use_orig_params=True, "
+    "which keeps names but no shapes."
 )
 BIAS = re.compile(r"(^|_)bias(es)?(_|$)")  # bias, q_bias, in_proj_bias, bias_ih_l0, pos_bias_u
 SCALE = re.compile(r"scale|temperature")
-TOKEN = re.compile(r"(?<!embed)(^|_)tokens?$")  # cls_token, register_tokens; not embed_tokens
-POSITION = re.compile(r"(^|_)pos\w*(emb|enc)|emb\w*_pos|rel(ative)?_(pos|attention_bias|emb)|^wpe$")
+TOKEN = re.compile(r"(?<!embed)(^|_)tokens?$|(^|_)registers?$")  # cls_token, register_tokens; not embed_tokens
+POSITION = re.compile(
+    r"(^|_)pos\w*(emb|enc)|emb\w*_pos|rel(ative)?_(pos|attention_bias|emb)|^wpe$|(^|_)(pos|positions?|positional|pe)$"
+)
 NORM = re.compile(r"Norm(\dd)?$")
 LAYERS = nn.Linear, nn.modules.conv._ConvNd, nn.utils.parametrize.ParametrizationList
 
@@ -50,9 +53,9 @@ def is_marked(p) -> bool:
     return getattr(p, "_no_weight_decay", False)
 
 
-def is_flat(p) -> bool:
-    """Whether it is many tensors laid out in one vector, as FSDP1 and ZeRO do."""
-    return getattr(p, "_is_flat_param", False) or (p.dim() == 1 and p.numel() > FLAT)
+def is_flat(p, name: str = "") -> bool:
+    """Whether it is many tensors laid out in one vector, as FSDP1 and ZeRO do, or a piece of that."""
+    return getattr(p, "_is_flat_param", False) or (p.dim() == 1 and (p.numel() > FLAT or "_fsdp_wrapped" in name))
 
 
 def spared(p: torch.Tensor, place: Place) -> str:
@@ -107,7 +110,7 @@ def parameter_groups(model: nn.Module, lambd: float, *, spare: Iterable[str] = (
     for p, place in found.items():
         if not p.requires_grad:
             continue
-        if is_flat(p):
+        if is_flat(p, place.names[0]):
             raise ValueError(f"{place.names[0]} is {FLAT_ADVICE}")
         asked = any(_within(name, wanted) for name in place.names for wanted in spare)
         group = groups[asked or spared(p, place) != ""]

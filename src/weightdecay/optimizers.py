@@ -61,7 +61,8 @@ class Decay(NamedTuple):
 def decay_of(optimizer, group) -> Decay:
     """Say how the optimizer decays this group; one that is not PyTorch's is tried out."""
     theirs, why = type(optimizer), ""
-    lr, lambd = group.get("initial_lr", group.get("lr")), group.get("weight_decay", math.nan)
+    lr = group.get("max_lr", group.get("initial_lr", group.get("lr")))  # max_lr is OneCycleLR's
+    lambd = group.get("weight_decay", math.nan)
     lr, lambd = math.nan if lr is None else float(lr), float(lambd)
     if _is_known(optimizer):
         kind = "decoupled" if group.get(FLAG) else MEANINGS[theirs.__name__].kind

@@ -715,6 +715,49 @@ def test_a_flat_parameter_escapes_every_rule():
             parameter_groups(model, 0.1)
 
 
+def test_a_flat_parameter_that_kept_its_names_escapes_too():
+    """FSDP1 with use_orig_params=True: the names of before, and each tensor a piece of one vector."""
+    model = nn.ModuleDict({"_fsdp_wrapped_module": nn.Module()})
+    model["_fsdp_wrapped_module"].weight = nn.Parameter(torch.zeros(12))
+    found = kinds(audit(AdamW([{"params": []}, {"params": model.parameters(), "weight_decay": 0}]), model))
+    assert found == {"empty": ["group 0"], "flat": ["_fsdp_wrapped_module.weight"]}
+    with pytest.raises(ValueError, match="note the names of the groups before wrapping"):
+        parameter_groups(model, 0.1)
+
+
+def test_a_decay_that_reaches_nothing_is_pointed_out():
+    groups = [{"params": [nn.Parameter(torch.zeros(0, 2))]}, {"params": [weights()], "weight_decay": 0}]
+    assert kinds(audit(AdamW(groups))) == {"empty": ["group 0"]}
+    assert "empty" not in kinds(audit(AdamW([*groups, {"params": [weights()]}])))
+
+
+def test_the_highest_learning_rate_is_that_of_the_schedule():
+    optimizer = AdamW([weights()], lr=0.1, weight_decay=0.1)
+    torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.01, total_steps=100)
+    (row,) = audit(optimizer, steps=100).groups
+    assert (row.lr, row.timescale) == (0.01, pytest.approx(1000))
+    assert row.left == pytest.approx(0.999**100)
+
+
+def test_fused_adamw_decays_in_bfloat16_what_an_update_moves():
+    """It rounds once a step, the others after the decay and after the update."""
+    kept, advice = {}, {}
+    for fused in (False, True):
+        for lambd in (0.0, 0.1):
+            rng = torch.Generator().manual_seed(0)
+            w = nn.Parameter(torch.full((20_000,), 0.5, dtype=torch.bfloat16))
+            optimizer = AdamW([w], lr=0.01, weight_decay=lambd, fused=fused)
+            for _ in range(200):
+                w.grad = torch.randn(w.shape, generator=rng).to(w)
+                optimizer.step()
+            kept[fused, lambd] = w.float().mean().item()
+        advice[fused] = kinds_advice(audit(optimizer, steps=200))["rounding"]
+    assert kept[False, 0.1] / kept[False, 0.0] == pytest.approx(1, abs=0.01)
+    assert kept[True, 0.1] / kept[True, 0.0] == pytest.approx(0.999**200, abs=0.05)
+    assert "Fused, a weight does decay" in advice[True]
+    assert "Fused" not in advice[False]
+
+
 @pytest.mark.parametrize(
     ("name", "cure"), [("Adam", "Use AdamW."), ("NAdam", f"Use {FLAG}=True."), ("Adagrad", "Use AdamW.")]
 )
@@ -768,7 +811,9 @@ def test_what_looks_like_something_to_spare_is_not_always():
     )  # fmt: skip
     assert parameter_groups(model, 0.1)[1]["names"] == []
     model.pos_bias_u = nn.Parameter(torch.zeros(2, 4))  # Conformer's: a bias that is a matrix
-    assert parameter_groups(model, 0.1)[1]["names"] == ["pos_bias_u"]
+    model.pos, model.abs_pe, model.registers = (nn.Parameter(torch.zeros(4, 4)) for _ in range(3))
+    model["positions"] = nn.Embedding(4, 4)
+    assert parameter_groups(model, 0.1)[1]["names"] == ["pos_bias_u", "pos", "abs_pe", "registers", "positions.weight"]
 
 
 def test_a_sharded_model_is_audited(tmp_path):
@@ -861,7 +906,7 @@ def test_the_report_is_text_html_and_a_table():
     assert repr(report) == text
     assert "10,000 steps" in text.splitlines()[0]
     assert text.splitlines()[2].split() == [
-        "0", "23", "27,392", "100.0%", "0.001", "0.1", "decoupled", "1", "float32", "0.3679", "10,000", "40",
+        "0", "100.0%", "0.001", "0.1", "decoupled", "0.3679", "10,000", "40", "1", "23", "float32",
     ]  # fmt: skip
     assert page.count("<tr>") == 2
     assert page.count("<li>") == len(report.warnings) == text.count("\n[")

@@ -52,7 +52,8 @@ const classroom = (demo, view) => {
     if (demo.hidden) view.marks?.clear();
     buttons.H.textContent = demo.hidden ? "Reveal" : "Predict";
     const how = view.marks ? "Click on the chart to mark a prediction (by keyboard: arrows, then Enter)" : "Say what it will show";
-    note.textContent = demo.hidden ? `${how}, then reveal.` : "";
+    const asked = spec.question && !full() ? `${spec.question} ` : ""; // a full screen shows it all the time
+    note.textContent = demo.hidden ? `${asked}${how}, then reveal.` : "";
     judge();
     view.draw();
   };
