@@ -20,6 +20,7 @@ LABELS = {  # of what is folded: what its line says
     "helper": "helper code",
     "check": "a check",
     "sentence": "code of this sentence",
+    "table": "code of this table",
     "figure": "code of this figure",
     "demo": "code of this demo",
     "output": "code of this output",
@@ -187,7 +188,11 @@ def flow(cells):
         if kind == "sentence":
             if not arranged or "said" not in arranged[-1]["classes"]:
                 arranged.append(nodes.container("", classes=["said"]))
-            at_end = isinstance(output.children[-1], nodes.paragraph)  # and not a list of them
+            *others, last = output.children
+            for one in others:
+                one["classes"].append("apart")  # a paragraph of its own
+            kind = "table" if isinstance(last, nodes.table) else kind
+            at_end = isinstance(last, nodes.paragraph)  # and not a list of them
             arranged[-1] += [*output.children, fold(waiting, kind, mark=at_end)]
         else:
             shown = cell.copy()

@@ -140,6 +140,9 @@ def pages(tmp_path_factory):
         code('say("- Eight")', sentence("- Eight")),
         code("fifth = 5", (), "remove-input"),
         code("sixth = 6"),
+        "A table, and two paragraphs.",
+        code("say(rows)", sentence("| a |\n|---|\n| 1 |")),
+        code("say(both)", sentence("Nine.\n\nTen.")),
     )
     write("open", "# All open", code("def train(lambd):\n    yield 1, {}"))
     write("single", "# One demo", code("live(train, curves)", [picture], "hide-input"), "What to try.")
@@ -184,7 +187,14 @@ def test_everything_else_that_does_not_teach_is_one_line(pages):
         ("a check, helper code", ["assert third", "fourth = 4"]),
         ("code of this sentence", ['say("- Eight")']),  # no mark, which would stand alone
         ("helper code", ["sixth = 6"]),
+        ("code of this table", ["say(rows)"]),
     ]
+
+
+def test_two_paragraphs_of_one_sentence_stay_two(pages):
+    nine, ten = pages["chapter"].select(".said")[-1].find_all("p", recursive=False)
+    assert (nine.get_text(), nine.get("class")) == ("Nine.", ["apart"])
+    assert (ten.get_text(), ten.get("class")) == ("Ten.", None)
 
 
 def test_outputs_stay_as_they_were_with_their_code_behind_them(pages):
