@@ -56,5 +56,5 @@ def ridge_risk(n, d, lambd, noise, signal=1.0):
 
 
 def best_ridge(d, noise, signal=1.0):
-    """The λ of the least risk, dσ²/‖β*‖², which is the same for every n. Source: arXiv 2003.01897."""
+    """The λ of the least risk, dσ²/‖β*‖²: for inputs of N(0, I_d) exact for every n and d. Source: arXiv 2003.01897."""
     return d * noise**2 / signal**2

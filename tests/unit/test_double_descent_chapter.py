@@ -1,7 +1,9 @@
 """The programs of the chapter on double descent, against direct solutions, PyTorch, and the chapter's own records."""
 
-from itertools import islice
+import re
+from itertools import groupby, islice
 
+import nbformat
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ import xarray as xr
 from notebooks import ROOT, functions_of
 
 from weightdecay import sweep
-from weightdecay.theory import min_norm_risk
+from weightdecay.theory import best_ridge, min_norm_risk
 
 
 @pytest.fixture(scope="module")
@@ -19,6 +21,15 @@ def chapter():
 
 def record(name):
     return xr.load_dataset(ROOT / "book/records" / f"double-descent-{name}.nc")
+
+
+def text(name):
+    return (ROOT / "book" / name).read_text(encoding="utf-8")
+
+
+def cells(kind):
+    notebook = nbformat.read(ROOT / "book/double-descent.ipynb", as_version=4)
+    return [cell.source for cell in notebook.cells if cell.cell_type == kind]
 
 
 @pytest.mark.parametrize("n", [6, 10, 17])
@@ -37,6 +48,53 @@ def test_the_risk_on_the_singular_directions_has_its_known_limits(chapter):
     noiseless = dict(chapter["train_linear"](0, sigma=0.0))
     assert noiseless[100]["measured"] < 1e-12
     assert noiseless[30 + 2]["measured"] == pytest.approx(min_norm_risk(32, 60, 0), rel=0.1)
+
+
+@pytest.mark.parametrize("n", [1, 3, 4, 9])
+def test_the_best_lambda_is_exact_for_four_weights(chapter, n):
+    """Against β* turned at random and least squares on the augmented system; then each data set by itself."""
+    rng, best = np.random.default_rng(n), best_ridge(4, chapter["sigma"])
+    X = rng.normal(size=(n, 4))
+    s = np.pad(np.linalg.svd(X, compute_uv=False), (0, max(4 - n, 0)))
+    missed = []
+    for _ in range(4000):
+        beta = rng.normal(size=4)
+        beta /= np.linalg.norm(beta)
+        y = np.append(X @ beta + chapter["sigma"] * rng.normal(size=n), np.zeros(4))
+        rows = np.vstack([X, np.sqrt(best) * np.eye(4)])
+        missed.append(((np.linalg.lstsq(rows, y, rcond=None)[0] - beta) ** 2).sum())
+    error = np.std(missed, ddof=1) / np.sqrt(len(missed))
+    assert abs(np.mean(missed) - chapter["risk_by_directions"](s, best, 4)) <= 3.5 * error
+    around = [chapter["risk_by_directions"](s, best * factor, 4) for factor in (0.5, 0.98, 1, 1.02, 2)]
+    assert np.argmin(around) == 2
+
+
+def test_inputs_of_two_sizes_peak_without_noise(chapter):
+    sizes, signal = np.r_[np.ones(70), np.full(10, 0.001**0.5)], np.r_[np.full(70, 70**-0.5), np.full(10, 10.0)]
+    risk = {n: chapter["risk_of_two_scales"](n, 0, sizes, signal)[0] for n in (10, 70, 85)}
+    assert risk[70] > 10 * risk[10] > 10
+    assert risk[85] < 1e-12
+    same = np.full(80, 80**-0.5)
+    isotropic = [chapter["risk_of_two_scales"](n, 0, np.ones(80), same)[0] for n in (10, 40, 70, 78)]
+    np.testing.assert_allclose(isotropic, 1 - np.array([10, 40, 70, 78]) / 80, atol=0.02)
+
+
+def test_the_effective_number_is_what_the_factors_of_the_targets_add_up_to(chapter):
+    p, n, seed, lambd = 45, 100, 1, 0.3
+    Z = chapter["features"](chapter["digits"](seed)[0], p, seed)
+    factors = np.linalg.solve(Z[:n].T @ Z[:n] + lambd * np.eye(p), Z[:n].T).T @ Z[400:].T  # (training, unseen)
+    expected = n * (factors**2).sum(axis=0).mean()
+    assert chapter["effective_number"](p, lambd, seed, n) == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_negative_lambda_solves_its_equations(chapter):
+    p, n, seed = 150, 100, 0
+    Z = chapter["features"](chapter["digits"](seed)[0], p, seed)
+    given = np.eye(10)[chapter["labels"](0, seed)] - 0.1
+    K = Z[:n] @ Z[:n].T
+    A = Z[:n].T @ np.linalg.solve(K - 0.5 * np.linalg.eigvalsh(K)[0] * np.eye(n), given[:n])
+    expected = ((Z[400:797] @ A - given[400:797]) ** 2).sum(axis=1).mean()
+    assert chapter["validation_loss"](-0.5, seed, p, n) == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("p", [45, 110])
@@ -119,3 +177,106 @@ def test_a_record_says_where_it_comes_from(name):
     assert stored.attrs["command"] == "make recompute CHAPTER=double-descent"
     assert {"seconds", "created", "versions", "device"} <= stored.attrs.keys()
     assert (ROOT / "book/records" / f"double-descent-{name}.nc").stat().st_size < 2e6
+
+
+def test_what_holds_for_isotropic_inputs_is_said_of_no_others():
+    rule = re.compile(
+        r"same for every n|set by the noise|exact for every n|\*\*exactly, for every|Put σ = 0 into|No noise, no"
+    )
+    parts = [line for page in ("reproduction.md", "classroom.md", "glossary.md") for line in text(page).split("\n* ")]
+    parts += [line for source in cells("markdown") for line in source.replace("$", "").split("\n")]
+    claims = [part for part in parts if rule.search(part)]
+    assert len(claims) >= 6
+    assert [claim for claim in claims if "isotropic" not in claim] == []
+
+
+def test_a_standard_error_divides_by_one_less():
+    found = [call for source in cells("code") for call in re.findall(r"\.std\([^)]*\)", source)]
+    assert len(found) >= 5
+    assert [call for call in found if "ddof=1" not in call] == []
+    assert any("standard error" in source and "bars" in source for source in cells("markdown"))
+
+
+def test_each_change_of_convention_and_letters_has_its_line():
+    boxes = [line for source in cells("markdown") for line in source.split("\n") if line.startswith("> **")]
+    assert sum("Which λ" in box for box in boxes) == 3
+    assert any("$d$" in box and "$p$" in box and "σ" in box for box in boxes)
+    assert not [source for source in cells("code") if re.search(r"noise=0\.7|\+ noise \*|noise=sigma", source)]
+
+
+def test_no_five_cells_of_code_follow_one_another():
+    notebook = nbformat.read(ROOT / "book/double-descent.ipynb", as_version=4)
+    runs = [(kind, len(list(group))) for kind, group in groupby(cell.cell_type for cell in notebook.cells)]
+    assert max(length for kind, length in runs if kind == "code") <= 4
+
+
+@pytest.mark.parametrize(
+    ("term", "said"),
+    [
+        ("double descent", "peak"),
+        ("interpolation threshold", "as many weights as points"),
+        ("excess risk", "noise"),
+        ("random features", "drawn at random"),
+        ("singular value", "stretches"),
+        ("degrees of freedom", "trace"),
+        ("capacity", "degrees of freedom"),
+        ("momentum", "sum of the past gradients"),
+        ("edge of stability", "From 1/η on a step overshoots"),
+    ],
+)
+def test_the_glossary_has_the_chapters_words(term, said):
+    entries = dict(re.findall(r"^(\S.*)\n  (.*)", text("glossary.md"), re.MULTILINE))
+    assert said in entries[term]
+
+
+def test_the_edge_of_stability_is_where_the_glossary_puts_it():
+    for curvature, overshoots, grows in (
+        (0.9, False, False),
+        (1.1, True, False),
+        (1.9, True, False),
+        (2.1, True, True),
+    ):
+        x = 1 - curvature  # one step on ½cx² from 1, with η = 1
+        assert ((x < 0), (abs(x) > 1)) == (overshoots, grows)
+
+
+def test_the_momentum_of_pytorch_is_the_sum_that_the_glossary_says():
+    w = torch.zeros(1, requires_grad=True)
+    optimizer = torch.optim.SGD([w], lr=1, momentum=0.9)
+    for gradient in (1.0, 2.0, 3.0):
+        before, w.grad = w.item(), torch.tensor([gradient])
+        optimizer.step()
+    assert before - w.item() == pytest.approx(3 + 0.9 * 2 + 0.81 * 1)
+
+
+def test_the_cheat_sheet_says_which_penalty_has_no_half():
+    (row,) = [line for line in text("cheat-sheet.md").splitlines() if "l2(λ)" in line]
+    assert "mean loss + λ‖w‖²" in row
+    assert "| 2ηλ |" in row
+
+
+def test_without_noise_validation_chooses_no_decay_at_the_points_that_the_chapter_names():
+    loss = record("features")["validation loss"].sel(noise=0, n=100, features=slice(1000, None))
+    assert (loss.idxmin("lambd") == 0).all()
+    assert loss.sizes["features"] == 4
+
+
+@pytest.mark.parametrize(
+    "link", ["2007.10099", "1906.11300", "2310.18988", "2006.03509", "v21/19-844", "0305-4470/25/5/020", "paper/3182"]
+)
+def test_what_the_chapter_leans_on_is_named_where_it_is_used_and_among_the_sources(link):
+    body, sources = "\n".join(cells("markdown")).split("## Sources")
+    assert link in body
+    assert link in sources
+
+
+def test_seeds_and_widths_are_not_counted_together():
+    said = "\n".join([*cells("markdown"), *cells("code"), text("reproduction.md")])
+    assert "eight runs" not in said
+    assert "with each of the {seeds_4:d} seeds" in re.sub(r'"\s+"', "", said)
+
+
+def test_the_second_peak_of_the_exercise_is_not_given_a_height():
+    code = "\n".join(cells("code"))
+    assert "near n = 120" not in code
+    assert "np.nan  # the mean is infinite there" in code
