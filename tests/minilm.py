@@ -34,7 +34,7 @@ SUBJECTS = [
 ]  # fmt: skip
 SIZES = [1280, 400, 1000]  # definitions to train on, to validate with, to test with
 BATCH, LENGTH, EPOCHS = 32, 32, 3
-LAMBDAS, RATES, SEEDS = [0, 0.01, 0.1, 1], [2e-5, 5e-5], range(4)
+LAMBDAS, RATES, SEEDS = [0, 0.01, 0.1, 1], [2e-5, 5e-5], range(6)
 
 
 def fetched(folder: Path) -> tuple[Path, Path]:
