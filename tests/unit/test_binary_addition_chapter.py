@@ -1,7 +1,9 @@
 """The chapter on binary addition: its data, its decay, and its records trained again for a while."""
 
+import itertools
 import json
 
+import nbformat
 import numpy as np
 import pytest
 import torch
@@ -75,6 +77,79 @@ def test_without_a_gradient_decay_is_geometric(chapter):
         torch.testing.assert_close(w[1], before[name][1] * (1 - 0.02) ** 10)
 
 
+def test_the_norms_of_matrices_stand_apart(chapter):
+    net = chapter["Adder"]([0, 1], 8, 1e-2)
+    found = chapter["measure"](net, torch.zeros(2, 64, 5), torch.zeros(2, 32, 5))
+    norms = {name: w[1].norm().item() for name, w in net.named_parameters()}
+    matrices = [name for name, w in net.named_parameters() if w.ndim == 3 and w.shape[2] > 1]
+    assert len(matrices) == 6
+    assert found["matrices' norms"][1].item() == pytest.approx(sum(norms[name] for name in matrices), rel=1e-5)
+    assert found["sum of norms"][1].item() == pytest.approx(sum(norms.values()), rel=1e-5)
+
+
+def test_the_pulls_are_those_of_every_step_added_up(chapter, monkeypatch):
+    """Decay's is noted step by step here; the chapter has it from the ends of the epochs alone."""
+    decay_by, taken = chapter["decay_by"], []
+
+    def noted(net, lambd, lr, form):
+        before = chapter["weights"](net)["w"][0]
+        decay_by(net, lambd, lr, form)
+        taken.append(chapter["weights"](net)["w"][0] - before)
+
+    monkeypatch.setitem(chapter, "decay_by", noted)
+    epoch = chapter["steps_an_epoch"]
+    starts = [now["w"][0] for _, now in chapter["train"](0.5, num_steps=6 * epoch, measure=chapter["weights"], width=8)]
+    taken.clear()
+    (_, (step, found)) = chapter["pulls"](0.5, num_steps=6 * epoch, span=3, width=8)
+    decay, moved = sum(taken[3 * epoch : 6 * epoch]), starts[5] - starts[2]
+    assert step == 6 * epoch
+    assert found["decay"].item() == pytest.approx(decay.norm().item(), rel=0.01)
+    assert found["both"].item() == pytest.approx(moved.norm().item(), rel=1e-3)
+    assert found["Adam"].item() == pytest.approx((moved - decay).norm().item(), rel=0.01)
+    cosine = torch.cosine_similarity(decay, moved - decay, dim=0).item()
+    assert found["cosine"].item() == pytest.approx(cosine, abs=0.01)
+
+
+def test_decay_and_adam_pull_against_each_other_once_the_sums_are_known():
+    late = record("-pulls").squeeze("lambd").sel(step=slice(7000, None))
+    assert (late["Adam"] > late["decay"] / 2).all()
+    assert (late["cosine"] < -0.7).all()
+    assert (late["both"] < late["decay"]).all()
+
+
+def test_what_is_decayed_shrinks_and_what_is_not_grows():
+    groups = record("-groups")
+    groups["others"] = groups["sum of norms"] - groups["matrices' norms"]
+    begun, ended = groups.isel(step=0), groups.isel(step=slice(-20, None)).mean("step")
+    assert (ended["matrices' norms"] < 0.7 * begun["matrices' norms"]).all()
+    assert ended["others"].sel(form="AdamW") < 0.7 * begun["others"].sel(form="AdamW")
+    assert ended["others"].sel(form="matrices") > 1.1 * begun["others"].sel(form="matrices")
+
+
+def glued(notebook):
+    """The numbers that `say` names, from the stored outputs."""
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    return {
+        output.metadata.scrapbook.name: output.data["application/papermill.record/text/plain"].strip("'")
+        for output in outputs
+        if "scrapbook" in output.get("metadata", {})
+    }
+
+
+def test_the_clock_is_not_said_to_be_more_than_it_is():
+    said = glued(nbformat.read(ROOT / "book/binary-addition.ipynb", as_version=4))
+    assert float(said["range"]) < 0.6 * float(said["spread"])  # λ is varied by this much, the steps vary by that
+    assert float(said["power"]) == pytest.approx(-1.25, abs=0.02)
+    assert float(said["need_fit"]) > 2 * float(said["need"])
+    assert float(said["wrong_2"]) > 4 * float(said["wrong_0"])  # at one ηλt, λ = 0.45 and 0.2
+
+
+def test_no_five_cells_of_code_stand_without_a_sentence():
+    cells = nbformat.read(ROOT / "book/binary-addition.ipynb", as_version=4).cells
+    runs = [len(list(run)) for kind, run in itertools.groupby(cells, lambda cell: cell.cell_type) if kind == "code"]
+    assert max(runs) < 5
+
+
 @pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
 def test_a_record_says_where_it_comes_from(path):
     stored = xr.load_dataset(path)
@@ -87,7 +162,7 @@ def test_a_record_says_where_it_comes_from(path):
 
 def test_the_recorded_runs_are_those_that_the_chapter_names():
     assert [path.stem.removeprefix("binary-addition") for path in RECORDS] == [
-        "-forms", "-long", "-noisy", "-seeds", "-small", "",
+        "-forms", "-groups", "-long", "-noisy", "-pulls", "-seeds", "-small-seeds", "-small", "",
     ]  # fmt: skip
     assert record().sizes == {"lambd": 16, "step": 400}
     assert np.isfinite(record()["test accuracy"]).all()
