@@ -67,7 +67,7 @@ def columns(x: xr.DataArray, log: bool) -> np.ndarray:
 
 
 def line_spec(
-    curves, *, x, panels, band=None, log_x=False, log_y=(), limits=None, best=None, title="", question=""
+    curves, *, x, panels, band=None, log_x=False, log_y=(), limits=None, best=None, dots=(), title="", question=""
 ) -> dict:
     """Lay out curves for the chart.
 
@@ -81,6 +81,9 @@ def line_spec(
     for variable, which in (best or {}).items():
         if variable not in curves.data_vars or which not in ("lowest", "highest"):
             raise ValueError(f"best has {variable!r}: {which!r}; give a variable of curves and 'lowest' or 'highest'.")
+    for variable in dots:
+        if variable not in curves.data_vars:
+            raise ValueError(f"dots has {variable!r}, which is no variable of curves.")
     sliders = slider_dims(curves, x, band)
     curves = curves.squeeze([dim for dim in curves.dims if curves.sizes[dim] == 1 and dim not in (x, band)])
     at_x = columns(curves[x], log_x)
@@ -115,6 +118,7 @@ def line_spec(
         packed = [{k: v if isinstance(v, str) else float32(v) for k, v in one.items()} for one in series]
         keys = [str(variable) for variable in variables]
         drawn.append({"label": name, "log": log, "limits": [low, high], "series": packed, "keys": keys})
+        drawn[-1]["dots"] = [key for key in keys if key in dots]
     return {
         "title": title,
         "question": question,

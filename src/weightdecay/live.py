@@ -48,7 +48,7 @@ def live(
     also: {parameter: (low, high)} for further sliders, of parameters of `train` with a default, at which all curves are
         recorded: at any other value there is only a fresh run. Their stops are even, by their logarithm where low > 0.
     device: what the badge calls the device, by default `pick_device()`.
-    chart: `log_x`, `log_y`, `limits`, `best`, `title` and `question` of `chart.line_spec`.
+    chart: `log_x`, `log_y`, `limits`, `best`, `dots`, `title` and `question` of `chart.line_spec`.
 
     While the book is built, with ``WEIGHTDECAY_TAPE`` set, the tape of a `train` that calls `traced` functions is
     recorded for the page, and checked against `train` between the stops and at the first.

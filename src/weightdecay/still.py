@@ -141,13 +141,16 @@ def _lines(spec, at, where):
         canvas = FigureCanvasAgg(figure)
         colours = iter(matplotlib.rcParams["axes.prop_cycle"].by_key()["color"] * len(spec["panels"]))
         for panel, axes in zip(spec["panels"], figure.subplots(1, len(spec["panels"]), squeeze=False)[0], strict=True):
-            for name, curves in _curves(panel, at, x.size):
+            for (name, curves), key in zip(_curves(panel, at, x.size), panel["keys"], strict=True):
                 colour = next(colours)
                 if "low" in curves:
                     axes.fill_between(places, curves["low"], curves["high"], color=colour, alpha=0.2, linewidth=0)
                 solid = np.isfinite(curves["values"]) & (places != zero)
-                few = "." if solid.sum() < 3 else None
-                axes.plot(places[solid], curves["values"][solid], color=colour, label=name, marker=few)
+                if key in panel["dots"]:
+                    drawn = {"marker": "o", "markersize": 4, "linestyle": "none"}
+                else:
+                    drawn = {"marker": "." if solid.sum() < 3 else None}
+                axes.plot(places[solid], curves["values"][solid], color=colour, label=name, **drawn)
                 if zero is not None:
                     axes.plot(zero, curves["values"][0], ".", color=colour)
             scales = {"xscale": "log" if spec["x"]["log"] else "linear", "yscale": "log" if panel["log"] else "linear"}

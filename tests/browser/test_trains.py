@@ -146,7 +146,7 @@ def test_what_makes_no_sense_is_said_and_nothing_is_lost(visit):
 
 def test_a_share_of_units_to_drop_is_below_one(visit):
     page = visit("book/dropout.html")
-    demo = page.locator(".wd-demo:has([data-trains])")
+    demo = page.locator(".wd-demo:has([data-trains])").first
     demo.scroll_into_view_if_needed()
     field = demo.locator(".wd-number").first
     for typed in ("1", "1.5", "-0.1"):

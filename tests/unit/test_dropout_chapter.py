@@ -1,12 +1,18 @@
 """The programs of the dropout chapter against PyTorch and against closed forms, on settings that are not its own."""
 
+import itertools
+from pathlib import Path
+
+import nbformat
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from notebooks import functions_of
+import xarray as xr
+from notebooks import ROOT, functions_of
 
-from weightdecay.data import Images
+from weightdecay.data import FASHION_MNIST_FOLDERS, Images
+from weightdecay.tape import check, record
 
 
 @pytest.fixture(scope="module")
@@ -164,3 +170,112 @@ def test_fashion_mnist_fits_the_chapter(chapter, monkeypatch):
 def test_another_data_set_is_refused_in_one_sentence(chapter):
     with pytest.raises(ValueError, match="DATA must be 'digits' or 'fashion-mnist', but it is 'cifar'"):
         chapter["load"]("cifar")
+
+
+def test_the_plain_program_drops_in_training_and_in_training_alone(chapter):
+    torch.manual_seed(2)
+    model = chapter["make_net"](64, p1=0.9).double()
+    X, y = chapter["X"][:256], chapter["y"][:256]
+    seen = []
+    model[2].register_forward_hook(lambda layer, given, out: seen.append((len(out), (out == 0).double().mean().item())))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    chapter["train_epoch"](model, X, y, optimizer)
+    accuracy, loss = chapter["evaluate"](model, X, y)
+    assert [n for n, _ in seen] == [128, 128, 256]
+    assert min(zeros for _, zeros in seen[:2]) > 0.9 > seen[2][1]
+    assert chapter["evaluate"](model, X, y) == (accuracy, loss)
+    assert accuracy == (model(X).argmax(dim=1) == y).double().mean().item()
+
+
+def test_an_epoch_is_one_pass_in_a_new_order(chapter):
+    torch.manual_seed(3)
+    model = torch.nn.Linear(64, 10).double()
+    seen = []
+    model.register_forward_hook(lambda layer, given, out: seen.append(given[0]))
+    for _ in range(2):
+        chapter["train_epoch"](model, chapter["X"][:300], chapter["y"][:300], torch.optim.SGD(model.parameters()))
+    first, second = torch.cat(seen[:3]), torch.cat(seen[3:])
+    assert not torch.equal(first, second)
+    for order in (first, second):
+        torch.testing.assert_close(order.sum(dim=0), chapter["X"][:300].sum(dim=0))
+
+
+@pytest.mark.skipif(not any(Path(folder).expanduser().exists() for folder in FASHION_MNIST_FOLDERS), reason="no data")
+@pytest.mark.parametrize("point", [(0, 0.0, True, 0.1), (2, 0.4, False, 0.0)])
+def test_points_on_fashion_mnist_train_to_what_is_recorded(chapter, point):
+    clothes = xr.load_dataset(ROOT / "book/records/dropout-fashion.nc")
+    seed, wrong, drop, lambd = point
+    then = clothes.sel({"images": 3000, "seed": seed, "wrong": wrong, "drop": drop, "lambd": lambd})
+    with torch.random.fork_rng():
+        begun = list(itertools.islice(chapter["train_fashion"](seed, 3000, wrong, drop, lambd), 3))
+    for epoch, values in begun:
+        for name, value in values.items():
+            assert value == pytest.approx(then[name].sel(epoch=epoch).item(), abs=0.01)
+
+
+def test_a_gain_is_paired_seed_by_seed(chapter, monkeypatch):
+    kinds = {"neither": {"drop": False, "lambd": 0}, "dropout": {"drop": True, "lambd": 0}}
+    monkeypatch.setitem(chapter, "kinds", kinds)
+    values = np.array([[[80.0], [81.0]], [[70.0], [71.5]], [[60.0], [62.0]]])
+    case = xr.DataArray(
+        values, dims=("seed", "drop", "lambd"), coords={"seed": range(3), "drop": [False, True], "lambd": [0]}
+    )
+    found = chapter["versus"](case, "dropout")
+    assert found["level"] == pytest.approx(71.5)
+    assert found["gain"] == pytest.approx(1.5)
+    assert found["error"] == pytest.approx(0.5 / 3**0.5)
+
+
+@pytest.fixture
+def curve(chapter, monkeypatch):
+    """The chapter with a small and short curve."""
+    for name, value in {"n_points": 9, "width": 8, "curve_lr": 0.01, "curve_steps": 30, "seed": 0}.items():
+        monkeypatch.setitem(chapter, name, value)
+    return chapter
+
+
+def test_a_curve_takes_the_steps_of_adamw(curve):
+    """With p = 0, λ on the weights alone, and a learning rate that falls along a line."""
+    x, y = curve["noisy_sine"](5)
+    lambd = torch.tensor(2.0)
+    net = curve["fit_curve"](x, y, torch.tensor(0.0), lambd, [5])
+    own = [w[0].detach().double().requires_grad_() for w in curve["start"]([5], (1, 8, 8, 1))]
+    groups = [{"params": own[::2], "weight_decay": 2.0}, {"params": own[1::2], "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=0.01, eps=1e-3)
+    for step in range(1, 31):
+        for group in optimizer.param_groups:
+            group["lr"] = 0.01 * (1 - step / 31)
+        optimizer.zero_grad()
+        (((curve["curve_of"](own, x) - y) ** 2).mean() / 2).backward()
+        optimizer.step()
+    for one, theirs in zip(net, own, strict=True):
+        torch.testing.assert_close(one[0], theirs.detach().reshape(one[0].shape), rtol=1e-6, atol=1e-9)
+
+
+def test_a_page_can_train_the_curve(curve, monkeypatch):
+    places = torch.linspace(-3, 3, 9, dtype=torch.double)
+    monkeypatch.setitem(curve, "places", places)
+    monkeypatch.setitem(curve, "data_at", {i: 0.5 * i for i in range(9)})
+    program = record(curve["train_curve"], {"p": 0.0, "lambd": 0.0}).program()
+    check(program, curve["train_curve"], {"p": 0.3, "lambd": 0.7})
+    shown = [values for _, values in curve["train_curve"](0.1, 0.3)]
+    assert [values["data"].item() for values in shown] == [0.5 * i for i in range(9)]
+
+
+def test_bumps_are_changes_of_slope(curve, monkeypatch):
+    """Of a wave that is drawn finely enough, from -3 to 3: 2(1 − cos 3)."""
+    line = torch.linspace(-3, 3, 601, dtype=torch.double).view(-1, 1)
+    monkeypatch.setitem(curve, "line", line)
+    monkeypatch.setitem(curve, "fit_curve", lambda *given: None)
+    monkeypatch.setitem(curve, "curve_of", lambda net, x: x.sin()[None] + 0.1)
+    bumps, error = curve["bumps_and_error"](0.0, 0.0, seeds=[1])
+    assert bumps.item() == pytest.approx(2 * (1 - np.cos(3)), rel=0.01)
+    assert error.item() == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("name", ["dropout", "mc-dropout"])
+def test_no_run_of_code_is_without_prose(name):
+    cells = nbformat.read(ROOT / "book" / f"{name}.ipynb", as_version=4).cells
+    runs = [len(list(run)) for kind, run in itertools.groupby(cells, lambda cell: cell.cell_type) if kind == "code"]
+    assert max(runs) < 5
+    assert not [cell for cell in cells if "{{{" in cell.source]

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 CHAPTERS = sorted((ROOT / "book").glob("*.ipynb"))
 NAMES = {
     "adamw", "batchnorm", "binary-addition", "choosing-lambda", "double-descent", "dropout",
-    "gluon", "in-practice", "l2-derivation", "pytorch", "weissi",
+    "gluon", "in-practice", "l2-derivation", "mc-dropout", "pytorch", "weissi",
 }  # fmt: skip
 CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
 REPOSITORY = CONFIG["repository"]["url"]

@@ -85,6 +85,17 @@ def test_zero_bands_gaps_and_nothing_are_drawn_too():
         assert live(None, labelled, start={"lambd": start})._repr_mimebundle_()[0]["text/plain"] == said
 
 
+def test_points_are_drawn_without_a_line():
+    curves = sweep(shrink, lambd=[0, 1])
+    data, _ = live(None, curves, panels={"loss": ["train loss"]})._repr_mimebundle_()
+    dots, _ = live(None, curves, panels={"loss": ["train loss"]}, dots=["train loss"])._repr_mimebundle_()
+    assert picture(data).tobytes() != picture(dots).tobytes()
+    spec = live(None, curves, panels={"loss": ["train loss"], "norm": ["w norm"]}, dots=["w norm"]).chart.spec
+    assert [panel["dots"] for panel in spec["panels"]] == [[], ["w norm"]]
+    with pytest.raises(ValueError, match="dots has 'accuracy', which is no variable of curves"):
+        live(None, curves, dots=["accuracy"])
+
+
 def test_frames_show_their_first_picture():
     def draw(lambd):
         figure, _ = plt.subplots(facecolor=["red", "lime"][lambd])

@@ -26,7 +26,10 @@ const buildPanel = (panel, number, view) => {
       options.push(none, none);
     }
     const recorded = () => (view.faint(series) ? colour + "59" : colour);
-    options.push({ stroke: recorded, width: 2 * bold, points: dots }, { stroke: colour, width: 2.5 * bold, points: dots });
+    const line = panel.dots.includes(series.key)
+      ? { paths: () => null, points: { show: true, size: 6 * bold, fill: colour } }
+      : { points: dots };
+    options.push({ stroke: recorded, width: 2 * bold, ...line }, { stroke: colour, width: 2.5 * bold, ...line });
     pins.forEach((_, k) =>
       options.push({ stroke: colour, width: 1.5 * bold, dash: PIN_DASHES[k], points: { show: false } }),
     );
