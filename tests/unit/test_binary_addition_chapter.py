@@ -126,6 +126,14 @@ def test_what_is_decayed_shrinks_and_what_is_not_grows():
     assert ended["others"].sel(form="matrices") > 1.1 * begun["others"].sel(form="matrices")
 
 
+def test_beyond_the_grid_of_wrong_sums_starts_part_ways():
+    last = record("-noisy-seeds").isel(step=slice(-20, None)).mean("step").squeeze("lambd")
+    best = record("-noisy")["test accuracy"].isel(step=slice(-20, None)).mean("step").max()
+    assert last.sizes["seed"] == 3
+    assert (last["test accuracy"] > best).sum() == 2
+    assert last["train accuracy"].min() < 0.3
+
+
 def glued(notebook):
     """The numbers that `say` names, from the stored outputs."""
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
@@ -162,7 +170,7 @@ def test_a_record_says_where_it_comes_from(path):
 
 def test_the_recorded_runs_are_those_that_the_chapter_names():
     assert [path.stem.removeprefix("binary-addition") for path in RECORDS] == [
-        "-forms", "-groups", "-long", "-noisy", "-pulls", "-seeds", "-small-seeds", "-small", "",
+        "-forms", "-groups", "-long", "-noisy-seeds", "-noisy", "-pulls", "-seeds", "-small-seeds", "-small", "",
     ]  # fmt: skip
     assert record().sizes == {"lambd": 16, "step": 400}
     assert np.isfinite(record()["test accuracy"]).all()
