@@ -38,7 +38,8 @@ def test_ten_steps_are_those_of_adam_on_the_objective(chapter, lambd):
     zeros = [torch.zeros_like(w) for w in net]
     states = torch.zeros(2, 1, 12, 32, dtype=torch.int64)
     p, lambd = torch.tensor(0.0), torch.tensor(lambd)  # with p = 0 no mask is 0
-    stepped, *_ = chapter["ten_steps"](net, zeros, zeros, states, torch.tensor(1.0), x[None], y[None], p, lambd)
+    bias = 1 - torch.tensor([[0.9], [0.999]]) ** torch.arange(1, 11)
+    stepped, *_ = chapter["ten_steps"](net, zeros, zeros, states, bias, x[None], y[None], p, lambd)
     for one, theirs in zip(stepped, own, strict=True):
         torch.testing.assert_close(one[0], theirs.detach(), rtol=1e-6, atol=1e-8)
 
