@@ -98,7 +98,8 @@ class Tape:
         self.calls += 1
 
     def add_yield(self, step, values):
-        values = {name: value for name, value in values.items() if value is not None}
+        # By name, since a notebook's JSON may come back with sorted keys, and constants are told apart by their order.
+        values = {name: value for name, value in sorted(values.items()) if value is not None}
         refs, used = self.refs(values.values())
         step = step.item() if hasattr(step, "item") else step
         step = int(step) if step == int(step) else step

@@ -1,6 +1,7 @@
 """The tape of a training loop: recorded, written short, translated, and run again at another λ."""
 
 import copy
+import json
 import random
 import warnings
 
@@ -273,6 +274,26 @@ def batchnorm_step(W, mean, var, X, y, lambd):
 @traced
 def batchnorm_test(W, mean, var, X):
     return nn.functional.batch_norm(X @ W.T, mean, var, training=False).square().mean()
+
+
+def test_constants_stay_with_their_names_where_keys_come_back_sorted():
+    """As in a notebook's file, which the page's program is read from."""
+
+    def train(lambd):
+        for step in range(1, 4):
+            yield step, {"slope": torch.tensor(2.0 * step), "decayed": double(lambd), "data": torch.tensor(-1.0 * step)}
+
+    program = record(train, {"lambd": 0.5}).program()
+    program["items"] = json.loads(json.dumps(program["items"], sort_keys=True))
+    found = [
+        (step, {name: value.item() for name, (value, _) in row.items()}) for step, row in play(program, {"lambd": 3})
+    ]
+    assert found == [(step, {"slope": 2.0 * step, "decayed": 6.0, "data": -1.0 * step}) for step in range(1, 4)]
+
+
+@traced
+def double(value):
+    return 2 * value
 
 
 def test_batchnorm_is_trained_with_the_statistics_of_the_batch():
