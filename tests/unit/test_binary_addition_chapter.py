@@ -1,6 +1,5 @@
 """The chapter on binary addition: its data, its decay, and its records trained again for a while."""
 
-import itertools
 import json
 
 import nbformat
@@ -163,12 +162,6 @@ def test_the_clock_is_not_said_to_be_more_than_it_is():
     assert float(said["power"]) == pytest.approx(-1.25, abs=0.02)
     assert float(said["need_fit"]) > 2 * float(said["need"])
     assert float(said["wrong_2"]) > 4 * float(said["wrong_0"])  # at one ηλt, λ = 0.45 and 0.2
-
-
-def test_no_five_cells_of_code_stand_without_a_sentence():
-    cells = nbformat.read(ROOT / "book/binary-addition.ipynb", as_version=4).cells
-    runs = [len(list(run)) for kind, run in itertools.groupby(cells, lambda cell: cell.cell_type) if kind == "code"]
-    assert max(runs) < 5
 
 
 @pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)

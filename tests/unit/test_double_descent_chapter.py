@@ -1,7 +1,7 @@
 """The programs of the chapter on double descent, against direct solutions, PyTorch, and the chapter's own records."""
 
 import re
-from itertools import groupby, islice
+from itertools import islice
 
 import nbformat
 import numpy as np
@@ -202,12 +202,6 @@ def test_each_change_of_convention_and_letters_has_its_line():
     assert sum("Which λ" in box for box in boxes) == 3
     assert any("$d$" in box and "$p$" in box and "σ" in box for box in boxes)
     assert not [source for source in cells("code") if re.search(r"noise=0\.7|\+ noise \*|noise=sigma", source)]
-
-
-def test_no_five_cells_of_code_follow_one_another():
-    notebook = nbformat.read(ROOT / "book/double-descent.ipynb", as_version=4)
-    runs = [(kind, len(list(group))) for kind, group in groupby(cell.cell_type for cell in notebook.cells)]
-    assert max(length for kind, length in runs if kind == "code") <= 4
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 import itertools
 from pathlib import Path
 
-import nbformat
 import numpy as np
 import pytest
 import torch
@@ -271,11 +270,3 @@ def test_bumps_are_changes_of_slope(curve, monkeypatch):
     bumps, error = curve["bumps_and_error"](0.0, 0.0, seeds=[1])
     assert bumps.item() == pytest.approx(2 * (1 - np.cos(3)), rel=0.01)
     assert error.item() == pytest.approx(0.1)
-
-
-@pytest.mark.parametrize("name", ["dropout", "mc-dropout"])
-def test_no_run_of_code_is_without_prose(name):
-    cells = nbformat.read(ROOT / "book" / f"{name}.ipynb", as_version=4).cells
-    runs = [len(list(run)) for kind, run in itertools.groupby(cells, lambda cell: cell.cell_type) if kind == "code"]
-    assert max(runs) < 5
-    assert not [cell for cell in cells if "{{{" in cell.source]

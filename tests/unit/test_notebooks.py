@@ -6,7 +6,7 @@ import re
 import shutil
 import statistics
 import subprocess
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -105,6 +105,17 @@ def test_cells_are_short(request, chapter):
     assert max(lengths) <= 25
     assert statistics.quantiles(lengths, n=10)[-1] <= 12
     assert statistics.median(lengths) <= LONGER.get(request.node.callspec.id, 5)
+
+
+SILENT = {"batchnorm", "weissi"}  # where code still runs on
+
+
+def test_no_five_cells_of_code_stand_without_a_sentence(request, chapter):
+    """Those aside that a reader has to unfold."""
+    aside = {"install", "fold-code", "hide-cell"}
+    kinds = [cell.cell_type for cell in chapter.cells if aside.isdisjoint(cell.metadata.get("tags", ()))]
+    longest = max(len(list(run)) for kind, run in groupby(kinds) if kind == "code")
+    assert (longest >= 5) == (request.node.callspec.id in SILENT)
 
 
 def test_functions_say_what_they_do(chapter):
