@@ -148,8 +148,8 @@ class Audit:
             f"<li><strong>{kind}</strong> <code>{html.escape(_few(names))}</code>: {html.escape(advice)}</li>"
             for kind, names, advice in self.warnings
         )
-        # Wider than a page.
         table = f"<table><thead>{row(head, 'th')}</thead><tbody>{body}</tbody></table>"
+        # Wider than a page.
         table = f'<div class="wd-audit" tabindex="0" style="overflow-x: auto; white-space: nowrap">{table}</div>'
         return f"<p>{html.escape(self.title)}</p>{table}<ul>{items}</ul>"
 
@@ -213,7 +213,8 @@ def audit(
     if data is not None and (sharded or isinstance(model, torch.jit.ScriptModule | nn.DataParallel)):
         raise ValueError("data need a model whose weights can be replaced: give it as it was before it was wrapped.")
     total = sum(p.numel() for p in dict.fromkeys([*found, *listed]))
-    rows, decaying, idle, said = [], [], [], list(_about_lists(listed, found))
+    everywhere = _unnamed(optimizer) | found
+    rows, decaying, idle, said = [], [], [], list(_about_lists(listed, found, everywhere))
     for number, group in enumerate(optimizer.param_groups):
         decay = decay_of(optimizer, group)
         idle += [f"group {number}"] if decay.lambd > 0 and not any(p.numel() for p in group["params"]) else []
@@ -228,14 +229,12 @@ def audit(
             rows.append(row)
             said += [(kind, params, values) for kind, values in _about_row(row, decay, formula, optimizer)]
             decaying += params if decay.lambd > 0 else []
-    everywhere = _unnamed(optimizer) | found
     said += _about_tensors(decaying, everywhere)
     if data is not None:
         weights = [p for p in dict.fromkeys(decaying) if p in found and p.requires_grad and not spared(p, found[p])]
         said += _about_scale(weights, model, found, data)
 
-    nothing = not any(p.numel() for p in decaying)
-    warnings = {("empty", ADVICE["empty"]): idle} if nothing else {}
+    warnings = {} if any(p.numel() for p in decaying) else {("empty", ADVICE["empty"]): idle}
     for kind, params, values in said:
         names = warnings.setdefault((kind, ADVICE[kind].format(**values)), [])
         names += [everywhere[p].names[0] for p in params]
@@ -246,7 +245,7 @@ def audit(
     return Audit(title, rows, [Finding(kind, names, sentence) for (kind, sentence), names in warnings.items() if names])
 
 
-def _about_lists(listed, found) -> Iterator[tuple]:
+def _about_lists(listed, found, everywhere) -> Iterator[tuple]:
     """Warnings about what is in the groups at all: their kind, parameters, and values for the sentence."""
     here = set(listed)
     yield "missing", [p for p in found if p.requires_grad and p not in here], {}
@@ -257,7 +256,7 @@ def _about_lists(listed, found) -> Iterator[tuple]:
         again += [p] if place in memory else []
         memory.add(place)
     yield "twice", again, {}
-    yield "flat", [p for p in listed if is_flat(p, found[p].names[0] if p in found else "")], {}
+    yield "flat", [p for p in listed if is_flat(p, everywhere[p].names[0])], {}
 
 
 def _about_row(row, decay, formula, optimizer) -> Iterator[tuple]:

@@ -117,8 +117,8 @@ def line_spec(
         low, high = (limits or {}).get(name) or _limits(series, log, settled)
         packed = [{k: v if isinstance(v, str) else float32(v) for k, v in one.items()} for one in series]
         keys = [str(variable) for variable in variables]
-        drawn.append({"label": name, "log": log, "limits": [low, high], "series": packed, "keys": keys})
-        drawn[-1]["dots"] = [key for key in keys if key in dots]
+        alone = [key for key in keys if key in dots]
+        drawn.append({"label": name, "log": log, "limits": [low, high], "series": packed, "keys": keys, "dots": alone})
     return {
         "title": title,
         "question": question,

@@ -53,7 +53,7 @@ def is_marked(p) -> bool:
     return getattr(p, "_no_weight_decay", False)
 
 
-def is_flat(p, name: str = "") -> bool:
+def is_flat(p, name: str) -> bool:
     """Whether it is many tensors laid out in one vector, as FSDP1 and ZeRO do, or a piece of that."""
     return getattr(p, "_is_flat_param", False) or (p.dim() == 1 and (p.numel() > FLAT or "_fsdp_wrapped" in name))
 

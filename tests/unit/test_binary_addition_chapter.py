@@ -203,13 +203,10 @@ def test_the_small_run_comes_out_again(chapter):
         assert values["sum of norms"].item() == pytest.approx(then["sum of norms"].item(), rel=1e-2)
 
 
-def test_the_norm_is_a_better_clock_than_time_where_the_sums_are_right():
+def test_the_norm_is_a_better_clock_than_time_where_the_sums_are_right(chapter):
     """The sum of norms at which half of the test sums are right, and ηλt there, for a 15-fold range of λ."""
     runs = [record("-long").sel(lambd=0.03), *(record().sel(lambd=one) for one in (0.1, 0.2, 0.3, 0.45))]
-    norms, clocks = [], []
-    for run in runs:
-        at = (run["test accuracy"].rolling(step=5, center=True).mean() >= 0.5).argmax("step")
-        norms.append(run["sum of norms"][at].item())
-        clocks.append((run.lambd * run.step[at]).item())
+    norms = [chapter["norm_at"](run) for run in runs]
+    clocks = [float(run.lambd) * chapter["reached"](run["test accuracy"], 0.5) for run in runs]
     assert max(norms) / min(norms) < 1.05
     assert max(clocks) / min(clocks) > 1.8

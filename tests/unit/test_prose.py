@@ -166,7 +166,7 @@ def label(fold):
 
 
 def test_what_say_prints_is_one_paragraph_with_its_code_behind_a_mark(pages):
-    said, alone, *_ = (one for one in pages["chapter"].select(".said") if not one.find_parent("details"))
+    said, alone, _, _ = (one for one in pages["chapter"].select(".said") if not one.find_parent("details"))
     assert [one.name for one in said.find_all(recursive=False)] == ["p", "details", "p", "details"]
     assert [one.get_text() for one in said.select("p")] == ["One is 1.", "Two is 2."]
     assert said.em.get_text() == "1"
