@@ -5,7 +5,7 @@ import pytest
 import torch
 from notebooks import functions_of
 
-from weightdecay import sweep
+from weightdecay import high_dim_regression, sweep
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +57,16 @@ def test_the_closed_form_in_time_equals_the_loop(chapter):
             assert exactly[step]["train loss"] == pytest.approx(np.mean((X @ w - y) ** 2) / 2, rel=1e-9)
 
 
+@pytest.mark.parametrize("n", [150, 200, 201, 230])
+def test_no_direction_that_the_data_see_is_left_out(chapter, n):
+    s, Uy, _, _, X_test, y_test = chapter["directions"](3, n)
+    assert len(s) == min(n - 1, 200)
+    by_directions = chapter["squared_loss"](X_test @ (s / (s**2 + n * 1e-4) * Uy), y_test).mean()
+    data = high_dim_regression(n, 1000, 200, seed=3, dtype=torch.double)
+    w, b = chapter["ridge"](data.X_train, data.y_train, 1e-4)
+    assert by_directions == pytest.approx(chapter["squared_loss"](data.X_test @ w + b, data.y_test).mean().item())
+
+
 @pytest.mark.parametrize("wrong", [-1, float("nan"), float("inf")])
 def test_the_bare_loop_refuses_a_lambda_in_one_sentence(chapter, wrong):
     with pytest.raises(ValueError, match=f"λ must be a finite number that is not negative, but it is {wrong}"):
@@ -65,6 +75,9 @@ def test_the_bare_loop_refuses_a_lambda_in_one_sentence(chapter, wrong):
 
 def test_a_lone_weight_keeps_what_the_formula_says(chapter):
     assert chapter["lone_weight"](0.7, 9, lr=0.2) == pytest.approx([0.86**t for t in range(10)], rel=1e-12)
+    # v ← μv + λw, w ← w − ηv, with η = 0.1, λ = 0.5, μ = 0.8: v is 0.5, then 0.4 + 0.475
+    by_hand = [1, 0.95, 0.8625]
+    assert chapter["lone_weight"](0.5, 2, lr=0.1, momentum=0.8) == pytest.approx(by_hand, rel=1e-12)
 
 
 def test_a_penalty_in_the_loss_is_printed_and_the_option_is_not(chapter):
