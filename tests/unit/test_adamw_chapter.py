@@ -126,3 +126,11 @@ def test_a_sweep_of_both_optimisers_equals_the_bare_loop(chapter):
     point = swept.sel(lambd=0.3, lr=0.003).isel(epoch=-1)
     for form in ("Adam + L2", "AdamW"):
         assert bare[f"w norm, {form}"].item() == pytest.approx(point[f"w norm, {form}"].item(), rel=1e-4)
+
+
+def test_no_lambda_makes_adam_with_l2_into_adamw(chapter):
+    """Adam without any decay is nearer to AdamW than Adam + L2 with any λ that is more than rounding."""
+    by_hand, step, apart = chapter["by_hand"], chapter["adam_step"], chapter["apart"]
+    adamw = by_hand(step, lr=0.01, decay=0.1)
+    without, *others = (apart(by_hand(step, lr=0.01, l2=lambd), adamw) for lambd in (0, 1e-7, 1e-4, 1e-2, 0.3))
+    assert min(others) > 1.5 * without
