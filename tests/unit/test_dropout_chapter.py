@@ -270,3 +270,10 @@ def test_bumps_are_changes_of_slope(curve, monkeypatch):
     bumps, error = curve["bumps_and_error"](0.0, 0.0, seeds=[1])
     assert bumps.item() == pytest.approx(2 * (1 - np.cos(3)), rel=0.01)
     assert error.item() == pytest.approx(0.1)
+
+
+def test_the_networks_of_the_sliders_can_go_on_for_longer(chapter):
+    path = list(chapter["train_all"]([0.2, 0.6], [0, 2], epochs=2 * chapter["every"]))
+    short = list(chapter["train_all"]([0.2, 0.6], [0, 2], epochs=chapter["every"]))
+    assert [epoch for epoch, _ in path] == [chapter["every"], 2 * chapter["every"]]
+    torch.testing.assert_close(path[0][1]["test accuracy"], short[0][1]["test accuracy"])
