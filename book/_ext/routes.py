@@ -43,7 +43,7 @@ class Section(NamedTuple):
 
 @cache
 def sections(name: str) -> dict[str, Section]:
-    """The sections of a chapter or page in their order, under the names that links give them."""
+    """The sections of a chapter or page in their order, by the names that links give them."""
     if name in NAMES:
         cells = json.loads((BOOK / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
     else:
