@@ -271,6 +271,31 @@ def test_results_are_printed_and_not_typed(request, chapter):
     ] == []
 
 
+PAGES = sorted((ROOT / "book").glob("*.md"))
+# What no cell of a chapter has: sources, versions, addresses, numbers of papers, and closed forms.
+QUOTED_ON_PAGES = {
+    "cheat-sheet": {"0.53", "5e-4"},
+    "classroom": {"43"},
+    "convert": {"0.61", "3.15"},
+    "hub": {"127.0", "8866", "2026.4", "3.11"},
+    "notation": {"2.718", "3.142"},
+    "reproduction": {"0.046675965", "2003.01897", "2007.10099", "2008.02965", "3,665", "117", "55"},
+}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+def test_pages_quote_results_and_type_none(page):
+    """As in the chapters: a number on a page is a setting that some cell has too, or it is quoted, or glued."""
+    text = re.sub(r"\A---\n.*?\n---\n|\{glue:text\}`[^`]*`|^:\w+:[^\n]*$", " ", page.read_text(encoding="utf-8"),
+                  flags=re.DOTALL | re.MULTILINE)  # fmt: skip
+    known = {one for path in CHAPTERS for one in written(nbformat.read(path, as_version=4))}
+    known |= {
+        number(one) for cell in re.findall(r"```\{code-cell\}.*?```", text, re.DOTALL) for one in NUMBER.findall(cell)
+    }
+    quoted = QUOTED_ON_PAGES.get(page.stem, set())
+    assert [one for one in typed(text) if number(one) not in known and one not in quoted] == []
+
+
 def test_a_typed_result_is_found():
     assert typed("In $x = 5$ of 12 seeds, [more](a3.md), `n = 7`, in 2019 it was 13.08 or 2e-5.") == [
         "12",
@@ -319,6 +344,18 @@ def test_within_a_chapter_a_letter_has_one_meaning():
     _, own = noted()
     assert len(own) > 50
     assert sorted({one for one in own if own.count(one) > 1}) == []
+
+
+def test_the_notation_names_no_chapter_that_lacks_its_letter():
+    used = {}
+    for path in CHAPTERS:
+        chapter = nbformat.read(path, as_version=4)
+        printed = [output.data.get("text/markdown", "") for cell in code_cells(chapter) for output in cell.outputs
+                   if "data" in output]  # fmt: skip
+        trees = (ast.walk(ast.parse(cell.source)) for cell in code_cells(chapter)[1:])
+        names = {node.id for nodes in trees for node in nodes if isinstance(node, ast.Name)}
+        used[path.stem] = names.union(*map(letters, formulas("\n".join([prose(chapter), *printed]))))
+    assert [(letter, name) for letter, name in noted()[1] if letter not in used[name] and name in used] == []
 
 
 def test_the_letters_of_a_formula_are_found():
