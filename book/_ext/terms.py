@@ -68,9 +68,8 @@ def explain(app, doctree, docname):
         words = pattern(term)
         for text in running_text(doctree):
             if found := words.search(text):
-                link = nodes.reference(
-                    "", found[0], refuri=f"{page}#{anchor}", reftitle=meaning
-                )
+                link = nodes.reference("", found[0], internal=True, reftitle=meaning)
+                link["refuri"] = f"{page}#{anchor}"
                 link["classes"].append("wd-term")
                 around = nodes.Text(text[: found.start()]), nodes.Text(text[found.end() :])
                 text.parent.replace(text, [around[0], link, around[1]])
