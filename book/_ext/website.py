@@ -11,6 +11,7 @@ from docutils import nodes
 from maths import katex_styles, plain
 from PIL import Image
 from prose import Fold
+from sphinx.addnodes import pending_xref
 from sphinx.builders.html import StandaloneHTMLBuilder
 
 from weightdecay.chart import Chart
@@ -113,7 +114,10 @@ def first_words(part):
     words = next(part.findall(nodes.paragraph)).deepcopy()
     for formula in list(words.findall(nodes.math)):
         formula.parent.replace(formula, nodes.Text(plain(formula.astext())))
-    return " ".join(words.astext().split())
+    for citation in list(words.findall(pending_xref)):
+        if citation.get("refdomain") == "cite":
+            citation.parent.remove(citation)
+    return re.sub(r" (?=[.,;])", "", " ".join(words.astext().split()))
 
 
 def describe(doctree, most=200):
