@@ -1,5 +1,6 @@
 """What makes the pages a website: styles, descriptions, the front page at the root, a map."""
 
+import json
 import re
 from html import escape
 from pathlib import Path
@@ -10,6 +11,7 @@ from docutils import nodes
 from maths import katex_styles, plain
 from PIL import Image
 from prose import Fold
+from sphinx.addnodes import pending_xref
 from sphinx.builders.html import StandaloneHTMLBuilder
 
 from weightdecay.chart import Chart
@@ -107,16 +109,41 @@ def shown(block, kind):
             yield from shown(child, kind)
 
 
-def describe(doctree, most=200):
-    """The first paragraph of a page as plain text, as far as whole sentences fit."""
-    words = next(doctree.findall(nodes.paragraph)).deepcopy()
+def first_words(part):
+    """The first paragraph of a part of a page as plain text."""
+    words = next(part.findall(nodes.paragraph)).deepcopy()
     for formula in list(words.findall(nodes.math)):
         formula.parent.replace(formula, nodes.Text(plain(formula.astext())))
-    text = " ".join(words.astext().split())
+    for citation in list(words.findall(pending_xref)):
+        if citation.get("refdomain") == "cite":
+            citation.parent.remove(citation)
+    return re.sub(r" (?=[.,;])", "", " ".join(words.astext().split()))
+
+
+def describe(doctree, most=200):
+    """The first paragraph of a page, as far as whole sentences fit."""
+    text = first_words(doctree)
     if len(text) <= most:
         return text
     cut = max(text.rfind(end, 0, most) for end in (". ", "? ", "! ")) + 1
     return text[:cut] if cut > most // 3 else f"{text[: text.rfind(' ', 0, most)]} …"
+
+
+def questions(doctree):
+    """What a page of questions asks and answers, for search engines; empty for other pages."""
+    asked = [
+        {
+            "@type": "Question",
+            "name": section.next_node(nodes.title).astext(),
+            "acceptedAnswer": {"@type": "Answer", "text": first_words(section)},
+        }
+        for section in doctree.findall(nodes.section)
+        if any(one.startswith("q-") for one in section["ids"])
+    ]
+    if not asked:
+        return ""
+    page = {"@context": "https://schema.org", "@type": "FAQPage", "mainEntity": asked}
+    return json.dumps(page, ensure_ascii=False).replace("<", "\\u003c")
 
 
 def size_images(app, body):
@@ -150,6 +177,7 @@ def complete_page(app, pagename, templatename, context, doctree):
         return
     context["pageurl"] = address(app, pagename)
     context["description"] = escape(describe(doctree))
+    context["questions"] = questions(doctree)
     # A name that says less than the text which it hides from those who listen.
     body = context["body"].replace(' aria-label="Toggle hidden content"', "")
     body = EMPTY_HEAD.sub("<td></td>", body)  # the corner of a table heads nothing
