@@ -79,10 +79,16 @@ def within(place: str) -> list[Section]:
     return [first, *others[: next(ends, None)]]
 
 
+@cache
+def demo_minutes() -> dict[tuple[str, str], int]:
+    """How long each demo takes, by chapter and title, as the page for teachers says."""
+    rows = ROW.findall((BOOK / "classroom.md").read_text(encoding="utf-8"))
+    return {(name, demo): int(time) for name, demo, time in rows}
+
+
 def minutes(place: str) -> float:
     """How long a place takes: its words, and its demos as the page for teachers counts them."""
-    rows = ROW.findall((BOOK / "classroom.md").read_text(encoding="utf-8"))
-    takes = {(name, demo): int(time) for name, demo, time in rows}
+    takes = demo_minutes()
     texts = [UNREAD.sub(" ", text) for part in within(place) for text in part.prose]
     demos = [(chapter_of(place), demo) for part in within(place) for demo in part.demos]
     return sum(len(text.split()) for text in texts) / PACE + sum(takes[demo] for demo in demos)

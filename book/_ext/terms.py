@@ -1,6 +1,7 @@
 """Explains a term of the glossary where it first stands in the text of a chapter."""
 
 import re
+from functools import cache
 
 from docutils import nodes
 from website import first_words
@@ -23,6 +24,7 @@ CLOSED = (
 )
 
 
+@cache  # for all chapters of a build
 def read_glossary(app):
     """The terms, the longest first, each with the anchor of its entry and what this says."""
     found = {}
@@ -44,7 +46,7 @@ def pattern(term):
 
 def running_text(doctree):
     """The pieces of text in which a term may be explained."""
-    for text in list(doctree.findall(nodes.Text)):
+    for text in doctree.findall(nodes.Text):
         part = text.parent
         while part is not None and not (isinstance(part, CLOSED) or is_sources(part)):
             part = part.parent
@@ -61,18 +63,19 @@ def explain(app, doctree, docname):
     """Link the first place of each term to the glossary, with what it means as a hint."""
     if app.builder.name != "html" or not app.env.doc2path(docname, False).endswith(".ipynb"):
         return
-    page = app.builder.get_relative_uri(docname, GLOSSARY)
+    page, texts = app.builder.get_relative_uri(docname, GLOSSARY), list(running_text(doctree))
     for term, (anchor, meaning) in read_glossary(app).items():
         if term in EVERYDAY:
             continue
         words = pattern(term)
-        for text in running_text(doctree):
+        for i, text in enumerate(texts):
             if found := words.search(text):
                 link = nodes.reference("", found[0], internal=True, reftitle=meaning)
                 link["refuri"] = f"{page}#{anchor}"
                 link["classes"].append("wd-term")
                 around = nodes.Text(text[: found.start()]), nodes.Text(text[found.end() :])
                 text.parent.replace(text, [around[0], link, around[1]])
+                texts[i : i + 1] = around
                 break
 
 

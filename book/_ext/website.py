@@ -117,7 +117,7 @@ def first_words(part):
     for citation in list(words.findall(pending_xref)):
         if citation.get("refdomain") == "cite":
             citation.parent.remove(citation)
-    return re.sub(r" (?=[.,;])", "", " ".join(words.astext().split()))
+    return re.sub(r" (?=[.,;](?: |$))", "", " ".join(words.astext().split()))
 
 
 def describe(doctree, most=200):

@@ -2,22 +2,16 @@
 
 import json
 import re
-from functools import cache
 
 import pytest
-from bs4 import BeautifulSoup
 from playwright.sync_api import expect
-from servers import HTML, PAGES, ROOT
+from servers import PAGES, ROOT
 from terms import pattern
+from test_pages import soup
 from test_site import PHONE
 
 QUESTIONS = "book/questions.html"
 CHAPTERS = [name for name in PAGES if (ROOT / name.replace(".html", ".ipynb")).is_file()]
-
-
-@cache
-def soup(name):
-    return BeautifulSoup((HTML / name).read_text(encoding="utf-8"), "html.parser")
 
 
 def sections():

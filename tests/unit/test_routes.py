@@ -12,8 +12,9 @@ from routes import (
     NAMES,
     NEEDS,
     ROUTES,
-    ROW,
+    UNREAD,
     chapter_of,
+    demo_minutes,
     draw_chapters,
     minutes,
     needed_chapters,
@@ -73,7 +74,7 @@ def test_the_way_of_who_practises_leads_to_cheat_sheet_converter_and_audit():
 
 
 def test_every_demo_of_a_chapter_has_its_minutes():
-    counted = {row[:2] for row in ROW.findall((BOOK / "classroom.md").read_text(encoding="utf-8"))}
+    counted = demo_minutes().keys()
     of_chapters = {(name, demo) for name in CHAPTERS for part in within(name) for demo in part.demos}
     assert of_chapters == {one for one in counted if one[0] in CHAPTERS} != set()
 
@@ -85,7 +86,7 @@ def test_minutes_are_words_and_demos():
 
 def words(parts):
     text = " ".join(text for part in parts for text in part.prose)
-    return len(re.sub(r"\]\([^)]*\)|<[^>]*>", " ", text).split())
+    return len(UNREAD.sub(" ", text).split())
 
 
 def test_the_drawing_has_a_link_to_every_chapter_and_an_arc_to_each_from_what_it_needs():
