@@ -29,6 +29,10 @@ FILES = {
         "dist/fonts/*.woff2": HERE / "katex/fonts",
         "LICENSE": HERE / "katex/LICENSE",
     },
+    "minisearch@7.2.0": {
+        "dist/umd/index.js": HERE / "minisearch/minisearch.js",
+        "LICENSE.txt": HERE / "minisearch/LICENSE.txt",
+    },
 }
 
 for package, files in FILES.items():

@@ -36,6 +36,7 @@ class Website(StandaloneHTMLBuilder):
     """Pages as usual, except that the front page is the site's own index.html."""
 
     name = "html"
+    search = False  # search.py has another
 
     def get_target_uri(self, docname, typ=None):
         if docname == self.config.root_doc:

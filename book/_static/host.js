@@ -228,5 +228,5 @@ const weightdecay = (() => {
   window.addEventListener("hashchange", follow);
   follow();
 
-  return { bring: (name, thing) => (brought[name] = thing) };
+  return { bring: (name, thing) => (brought[name] = thing), fetchScript };
 })();

@@ -26,16 +26,28 @@
   document.querySelectorAll("article :is(.cell_input, pre, .math-wrapper, .table-wrapper, .output)").forEach((one) => near.observe(one));
 })();
 
-// In what the search shows of a page, a formula is text, once.
-document.addEventListener("DOMContentLoaded", () => {
-  if (typeof Search === "undefined") return;
-  const { htmlToText } = Search;
-  Search.htmlToText = (html, anchor) => {
-    const page = new DOMParser().parseFromString(html, "text/html");
-    page.querySelectorAll(".katex").forEach((one) => one.replaceWith(one.dataset.text));
-    return htmlToText(page.documentElement.outerHTML, anchor);
+// What searches is fetched when somebody turns to it: at the box or its sign, with the key /, or on the page of the search.
+(() => {
+  const box = document.querySelector(".sidebar-search");
+  const page = document.getElementById("search-results");
+  let search;
+  const load = () => (search ??= Promise.all(["minisearch", "places", "search"].map((name) => weightdecay.fetchScript(`../${name}`)))
+    .then(([, places, start]) => start(places, box.form.action, page)));
+  const open = (event) => {
+    event.preventDefault();
+    load().then(({ show }) => {
+      show(box.value);
+      box.value = "";
+    }, () => { search = undefined; });
   };
-});
+  box.addEventListener("input", open);
+  document.querySelectorAll(".sidebar-search, .wd-search").forEach((one) => one.addEventListener("click", open));
+  document.addEventListener("keydown", (event) => {
+    const typing = event.target.closest("input, textarea, select, button, .wd-demo, [contenteditable]");
+    if (event.key === "/" && !typing && !event.ctrlKey && !event.altKey && !event.metaKey) open(event);
+  });
+  if (page) load();
+})();
 
 // The old role of a reference, which is no list item by today's rules: its list would count as empty.
 document.querySelectorAll(".citation-list > [role=doc-biblioentry]").forEach((one) => { one.role = "listitem"; });

@@ -1,0 +1,178 @@
+// Finds places of the book: in the list that search.py has written, with MiniSearch, as one types.
+weightdecay.bring("search", (() => {
+  const STOP = new Set(("a an and any are as at be by can could did do does for from had has have how i if in is it its me my of on one " +
+    "or our should so that the their them then there this to use using was we were what when which who will with would you your vs").split(" "));
+  const GREEK = { λ: "lambda", η: "eta", τ: "tau", μ: "mu", ρ: "rho" };
+  // Questions first among what fits alike; then what has a name. A page for teachers repeats what the chapters say.
+  const KINDS = { q: 1.6, c: 1.3, s: 1.2, t: 1.1, d: 0.9, x: 0.8, p: 0.8 };
+  const NAMES = { q: "question", c: "page", s: "section", t: "term", d: "demo", x: "exercise", p: "" };
+  const PAGES = { "book/classroom.html": 0.4, "book/hub.html": 0.5, "book/reproduction.html": 0.7 };
+
+  // A word without its ending, and in one spelling: what is alike for who searches.
+  const stem = (word) => {
+    word = GREEK[word] ?? word.normalize("NFKD").replace(/[\u0300-\u036f]/g, "");
+    word = word.replace(/(?:ies|y)$/, "i").replace(/our(?=s?$|i)/, "or");
+    const short = word.replace(/i[sz](?:e|ed|es|er|ers|ing|ation|ations)$/, "iz").replace(/ations?$/, "ate").replace(/([^su])s$/, "$1")
+      .replace(/(?:ing|ed|e)$/, "");
+    return short.length > 2 ? short : word;
+  };
+  // Chinese has no spaces: every two signs are a word. What holds together by _ or - is one word and several.
+  const split = (text) => {
+    const words = [];
+    for (const one of text.toLowerCase().match(/[\p{L}\p{N}\p{M}_-]+/gu) ?? []) {
+      for (const part of one.match(/\p{Script=Han}+|[^\p{Script=Han}]+/gu)) {
+        if (/\p{Script=Han}/u.test(part)) {
+          for (let i = 0; i < Math.max(1, part.length - 1); i += 1) words.push(part.slice(i, i + 2));
+        } else {
+          const parts = part.split(/[_-]+/).filter(Boolean);
+          words.push(...parts);
+          if (parts.length > 1) words.push(parts.join(""));
+        }
+      }
+    }
+    return words;
+  };
+  const asked = (text) => {
+    const words = split(text);
+    const telling = words.filter((word) => !STOP.has(word));
+    return telling.length ? telling : words;
+  };
+
+  const makeIndex = (pages) => {
+    const places = [];
+    for (const { page, title, places: all } of pages) {
+      let own;
+      for (const [kind, anchor, name, text, words] of all) {
+        const named = { of: anchor, title: name };
+        if ("csqx".includes(kind)) own = named;
+        const weight = KINDS[kind] * (PAGES[page] ?? 1);
+        places.push({ id: places.length, page, kind, at: anchor, chapter: title, name, text, words, weight, ...(kind === "p" ? own : named) });
+      }
+    }
+    const index = new MiniSearch({
+      fields: ["name", "words", "title", "chapter", "text"],
+      tokenize: split,
+      processTerm: (word) => stem(word),
+    });
+    index.addAll(places);
+    return { index, places };
+  };
+
+  // The places for what is typed, the best first, one of each section.
+  const finder = (pages) => {
+    const { index, places } = makeIndex(pages);
+    return (text, most = 20) => {
+      const words = [...new Set(asked(text).map(stem))];
+      const hits = index.search(words.join(" "), {
+        tokenize: (query) => query.split(" ").filter(Boolean),
+        processTerm: (word) => word,
+        boost: { name: 2, words: 3, title: 1, chapter: 0.5, text: 1 },
+        prefix: (word) => word.length > 2,
+        fuzzy: (word) => (word.length > 4 && !/\d/.test(word) ? 0.2 : false),
+        weights: { fuzzy: 0.3, prefix: 0.5 },
+        boostDocument: (id) => places[id].weight,
+      });
+      const found = new Map();
+      for (const hit of hits) {
+        const place = places[hit.id];
+        const score = hit.score * (hit.queryTerms.length / words.length) ** 2;
+        const key = `${place.page}#${place.of}`;
+        if (!(found.get(key)?.score >= score)) found.set(key, { ...place, score, terms: hit.terms });
+      }
+      return [...found.values()].sort((one, other) => other.score - one.score).slice(0, most);
+    };
+  };
+
+  const element = (kind, attributes, ...children) => {
+    const made = Object.assign(document.createElement(kind), attributes);
+    made.append(...children);
+    return made;
+  };
+  // A piece of the text around the first word that was found, with these words marked.
+  const snippet = ({ text, terms }, most = 150) => {
+    const words = [...text.matchAll(/[\p{L}\p{N}\p{M}]+/gu)].filter(([word]) => terms.includes(stem(word.toLowerCase())));
+    const from = words.length && words[0].index > most / 2 ? text.indexOf(" ", words[0].index - most / 3) + 1 : 0;
+    const cut = from + most < text.length ? text.lastIndexOf(" ", from + most) : text.length;
+    const pieces = [from ? "… " : ""];
+    let at = from;
+    for (const { 0: word, index } of words) {
+      if (index < at || index + word.length > cut) continue;
+      pieces.push(text.slice(at, index), element("mark", { textContent: word }));
+      at = index + word.length;
+    }
+    return [...pieces, text.slice(at, cut), cut < text.length ? " …" : ""];
+  };
+
+  // A field, what it found as links, and how many they are; the arrow keys go from link to link.
+  const build = (find, root, attributes) => {
+    const field = element("input", { type: "search", name: "q", placeholder: "Search the book", autocomplete: "off", ...attributes });
+    field.setAttribute("aria-label", "Search the book");
+    const form = element("form", { action: `${root}search.html`, className: "wd-ask" }, field);
+    const list = element("ol", { className: "wd-hits" });
+    const status = element("p", { className: "wd-count" });
+    status.setAttribute("role", "status");
+    const draw = () => {
+      const hits = find(field.value);
+      list.replaceChildren(...hits.map((hit) => {
+        const kind = NAMES[hit.kind];
+        const link = element("a", { href: `${root}${hit.page}${hit.at && "#"}${hit.at}` },
+          element("span", { className: "wd-hit-page", textContent: kind === "page" ? "page" : hit.chapter + (kind && ` · ${kind}`) }),
+          element("span", { className: "wd-hit-title", textContent: hit.title }),
+          element("span", { className: "wd-hit-text" }, ...snippet(hit)));
+        return element("li", {}, link);
+      }));
+      const none = field.value.trim() ? "Nothing found. Try another word." : "";
+      status.textContent = hits.length ? `${hits.length === 20 ? "The best 20" : hits.length} ${hits.length === 1 ? "place" : "places"}` : none;
+    };
+    field.addEventListener("input", draw);
+    const move = (event) => {
+      const links = [...list.querySelectorAll("a")];
+      const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+      if (!step || !links.length) return;
+      event.preventDefault();
+      const next = links.indexOf(document.activeElement) + step;
+      (links[Math.min(next, links.length - 1)] ?? field).focus();
+    };
+    return { form, field, list, status, draw, move };
+  };
+
+  return (pages, action, place) => {
+    const root = action.replace(/search\.html.*/, "");
+    const find = finder(pages);
+    if (place) {
+      const parts = build(find, root, { value: new URLSearchParams(location.search).get("q") ?? "" });
+      place.append(parts.form, parts.status, parts.list);
+      place.addEventListener("keydown", parts.move);
+      parts.draw();
+      const show = (text) => {
+        if (text) parts.field.value = text;
+        parts.draw();
+        parts.field.focus();
+      };
+      show("");
+      return { find, show };
+    }
+    const parts = build(find, root, {});
+    const close = element("button", { type: "button", className: "wd-close", textContent: "Close" });
+    parts.form.append(close);
+    const dialog = element("dialog", { className: "wd-find" }, parts.form, parts.status, parts.list);
+    dialog.setAttribute("aria-label", "Search the book");
+    close.addEventListener("click", () => dialog.close());
+    dialog.addEventListener("keydown", parts.move);
+    dialog.addEventListener("click", ({ target }) => {
+      if (target === dialog || target.closest("a")) dialog.close();
+    });
+    parts.form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      parts.list.querySelector("a")?.click();
+    });
+    document.body.append(dialog);
+    const show = (text) => {
+      if (!dialog.open) dialog.showModal();
+      if (text) parts.field.value = text;
+      parts.draw();
+      parts.field.focus();
+    };
+    return { find, show };
+  };
+})());
