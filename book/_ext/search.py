@@ -48,7 +48,7 @@ def blocks(node):
 
 
 def name_blocks(app, doctree, docname):
-    """Give each an address that stays while its text does, and exercises that of their number."""
+    """Give each an address that stays while its text does; exercises, that of their number."""
     if app.builder.name != "html":
         return
     taken = {name for node in doctree.findall(nodes.Element) for name in node["ids"]}
@@ -161,7 +161,7 @@ def read_places(site, pages):
 
 
 def add_words(found, words):
-    """Put readers' words to their places, as a fifth part of each. A vanished place is an error."""
+    """Put readers' words to their places, as their fifth part. A vanished place is an error."""
     at = {}
     for page in found:
         name = Path(page["page"]).stem

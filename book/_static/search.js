@@ -9,7 +9,12 @@ weightdecay.bring("search", (() => {
   const PAGES = { "book/classroom.html": 0.4, "book/hub.html": 0.5, "book/reproduction.html": 0.7 };
 
   // A word without its ending, and in one spelling: what is alike for who searches.
+  const stems = new Map();
   const stem = (word) => {
+    if (!stems.has(word)) stems.set(word, bare(word));
+    return stems.get(word);
+  };
+  const bare = (word) => {
     word = GREEK[word] ?? word.normalize("NFKD").replace(/[\u0300-\u036f]/g, "");
     word = word.replace(/(?:ies|y)$/, "i").replace(/our(?=s?$|i)/, "or");
     const short = word.replace(/i[sz](?:e|ed|es|er|ers|ing|ation|ations)$/, "iz").replace(/ations?$/, "ate").replace(/([^su])s$/, "$1")
@@ -38,7 +43,7 @@ weightdecay.bring("search", (() => {
     return telling.length ? telling : words;
   };
 
-  const makeIndex = (pages) => {
+  const makeIndex = (pages, MiniSearch) => {
     const places = [];
     for (const { page, title, places: all } of pages) {
       let own;
@@ -46,7 +51,9 @@ weightdecay.bring("search", (() => {
         const named = { of: anchor, title: name };
         if ("csqx".includes(kind)) own = named;
         const weight = KINDS[kind] * (PAGES[page] ?? 1);
-        places.push({ id: places.length, page, kind, at: anchor, chapter: title, name, text, words, weight, ...(kind === "p" ? own : named) });
+        const heading = asked(name).map(stem);
+        const place = { id: places.length, page, kind, at: anchor, chapter: title, name, text, words, weight, heading };
+        places.push({ ...place, ...(kind === "p" ? own : named) });
       }
     }
     const index = new MiniSearch({
@@ -54,14 +61,16 @@ weightdecay.bring("search", (() => {
       tokenize: split,
       processTerm: (word) => stem(word),
     });
-    index.addAll(places);
-    return { index, places };
+    // What has a name can be found at once; a phone takes its time over all the paragraphs.
+    index.addAll(places.filter(({ kind }) => kind !== "p"));
+    const ready = index.addAllAsync(places.filter(({ kind }) => kind === "p"), { chunkSize: 100 });
+    return { index, places, ready };
   };
 
-  // The places for what is typed, the best first, one of each section.
-  const finder = (pages) => {
-    const { index, places } = makeIndex(pages);
-    return (text, most = 20) => {
+  // Makes what gives the places for what is typed: the best first, one of each section.
+  const finder = (pages, MiniSearch) => {
+    const { index, places, ready } = makeIndex(pages, MiniSearch);
+    const find = (text, most = 20) => {
       const words = [...new Set(asked(text).map(stem))];
       const hits = index.search(words.join(" "), {
         tokenize: (query) => query.split(" ").filter(Boolean),
@@ -75,12 +84,15 @@ weightdecay.bring("search", (() => {
       const found = new Map();
       for (const hit of hits) {
         const place = places[hit.id];
-        const score = hit.score * (hit.queryTerms.length / words.length) ** 2;
+        // Better is what has all the words, and whose heading has few others.
+        const told = place.heading.filter((word) => hit.terms.includes(word)).length / Math.max(1, place.heading.length);
+        const score = hit.score * (hit.queryTerms.length / words.length) ** 2 * (1 + told);
         const key = `${place.page}#${place.of}`;
         if (!(found.get(key)?.score >= score)) found.set(key, { ...place, score, terms: hit.terms });
       }
       return [...found.values()].sort((one, other) => other.score - one.score).slice(0, most);
     };
+    return { find, ready };
   };
 
   const element = (kind, attributes, ...children) => {
@@ -104,8 +116,8 @@ weightdecay.bring("search", (() => {
   };
 
   // A field, what it found as links, and how many they are; the arrow keys go from link to link.
-  const build = (find, root, attributes) => {
-    const field = element("input", { type: "search", name: "q", placeholder: "Search the book", autocomplete: "off", ...attributes });
+  const build = (find, root) => {
+    const field = element("input", { type: "search", name: "q", placeholder: "Search the book", autocomplete: "off" });
     field.setAttribute("aria-label", "Search the book");
     const form = element("form", { action: `${root}search.html`, className: "wd-ask" }, field);
     const list = element("ol", { className: "wd-hits" });
@@ -136,43 +148,36 @@ weightdecay.bring("search", (() => {
     return { form, field, list, status, draw, move };
   };
 
-  return (pages, action, place) => {
-    const root = action.replace(/search\.html.*/, "");
-    const find = finder(pages);
-    if (place) {
-      const parts = build(find, root, { value: new URLSearchParams(location.search).get("q") ?? "" });
-      place.append(parts.form, parts.status, parts.list);
-      place.addEventListener("keydown", parts.move);
-      parts.draw();
-      const show = (text) => {
-        if (text) parts.field.value = text;
-        parts.draw();
-        parts.field.focus();
-      };
-      show("");
-      return { find, show };
-    }
-    const parts = build(find, root, {});
-    const close = element("button", { type: "button", className: "wd-close", textContent: "Close" });
-    parts.form.append(close);
-    const dialog = element("dialog", { className: "wd-find" }, parts.form, parts.status, parts.list);
-    dialog.setAttribute("aria-label", "Search the book");
-    close.addEventListener("click", () => dialog.close());
-    dialog.addEventListener("keydown", parts.move);
-    dialog.addEventListener("click", ({ target }) => {
-      if (target === dialog || target.closest("a")) dialog.close();
-    });
-    parts.form.addEventListener("submit", (event) => {
-      event.preventDefault();
-      parts.list.querySelector("a")?.click();
-    });
-    document.body.append(dialog);
+  // On its own page, or over any other: shows what is found for a text.
+  const start = (pages, root, page) => {
+    const { find, ready } = finder(pages, window.MiniSearch);
+    const { form, field, list, status, draw, move } = build(find, root);
+    ready.then(() => list.contains(document.activeElement) || draw());
+    const box = page ?? element("dialog", { className: "wd-find" });
+    box.append(form, status, list);
+    box.addEventListener("keydown", move);
     const show = (text) => {
-      if (!dialog.open) dialog.showModal();
-      if (text) parts.field.value = text;
-      parts.draw();
-      parts.field.focus();
+      if (!page && !box.open) box.showModal();
+      if (text) field.value = text;
+      draw();
+      field.focus();
     };
-    return { find, show };
+    if (page) {
+      show(new URLSearchParams(location.search).get("q"));
+      return show;
+    }
+    box.setAttribute("aria-label", "Search the book");
+    const close = element("button", { type: "button", className: "wd-close", textContent: "Close" });
+    form.append(close);
+    close.addEventListener("click", () => box.close());
+    box.addEventListener("click", ({ target }) => (target === box || target.closest("a")) && box.close());
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      list.querySelector("a")?.click();
+    });
+    document.body.append(box);
+    return show;
   };
+
+  return { finder, start };
 })());

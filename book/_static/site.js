@@ -30,12 +30,12 @@
 (() => {
   const box = document.querySelector(".sidebar-search");
   const page = document.getElementById("search-results");
+  const fetchAll = () => Promise.all(["places", "search", "minisearch"].map((name) => weightdecay.fetchScript(`../${name}`)));
   let search;
-  const load = () => (search ??= Promise.all(["minisearch", "places", "search"].map((name) => weightdecay.fetchScript(`../${name}`)))
-    .then(([, places, start]) => start(places, box.form.action, page)));
+  const load = () => (search ??= fetchAll().then(([places, { start }]) => start(places, box.form.action.replace("search.html", ""), page)));
   const open = (event) => {
     event.preventDefault();
-    load().then(({ show }) => {
+    load().then((show) => {
       show(box.value);
       box.value = "";
     }, () => { search = undefined; });
@@ -43,8 +43,8 @@
   box.addEventListener("input", open);
   document.querySelectorAll(".sidebar-search, .wd-search").forEach((one) => one.addEventListener("click", open));
   document.addEventListener("keydown", (event) => {
-    const typing = event.target.closest("input, textarea, select, button, .wd-demo, [contenteditable]");
-    if (event.key === "/" && !typing && !event.ctrlKey && !event.altKey && !event.metaKey) open(event);
+    const busy = event.target.closest("input, textarea, select, button, .wd-demo") || event.ctrlKey || event.altKey || event.metaKey;
+    if (event.key === "/" && !busy) open(event);
   });
   if (page) load();
 })();

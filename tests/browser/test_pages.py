@@ -206,18 +206,6 @@ def test_the_theme_can_be_chosen_and_stays(visit):
     assert page.evaluate(background) != light
 
 
-def test_the_search_finds_pages_and_shows_formulas_as_text(visit):
-    page = visit("book/notation.html")
-    page.get_by_role("textbox", name="Search").fill("spectral")
-    page.keyboard.press("Enter")
-    results = page.locator("#search-results li")
-    expect(results.first).to_be_visible()
-    expect(results.locator(".context").first).to_contain_text("spectral")
-    assert not re.search(r"\\[a-z]|\$", " ".join(results.all_inner_texts()))
-    results.locator("a").first.click()
-    expect(page.locator("article h1")).to_be_visible()
-
-
 def test_code_can_be_copied(visit):
     page = visit("book/pytorch.html")
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])

@@ -407,4 +407,4 @@ def test_third_party_scripts_stand_with_their_licence():
 
 def test_only_our_scripts_are_on_every_page():
     scripts = {path.name for path in (ROOT / "book/_static").rglob("*.js")}
-    assert scripts == {"host.js", "prose.js", "site.js", "search.js", "trainer.js"}  # the last two where they are asked for
+    assert scripts == {"host.js", "prose.js", "site.js", "search.js", "trainer.js"}  # the last two where asked for
