@@ -24,6 +24,7 @@ UNREAD = re.compile(r"<(pre|math|svg)\b.*?</\1>", re.DOTALL)
 COMMENT = re.compile(r"^ */\*\*.*?\*/\n|^//# sourceMapping.*\n?", re.DOTALL | re.MULTILINE)
 EXERCISE = re.compile(r"(\d+)\.$")
 BLOCKS = nodes.paragraph | nodes.list_item | nodes.row
+OTHERS = nodes.section | nodes.definition | nodes.thead | Fold
 # What of a page nobody looks for, or only as the place that it names.
 ASIDE = {"wd-still", "wd-take", "headerlink", "wd-routes", "wd-needs", "math", "all-code"}
 ASIDE_TAGS = {"details", "pre", "nav", "script", "style", "svg", "form", "button"}
@@ -39,11 +40,11 @@ UNUSED = {
 
 
 def blocks(node):
-    """The paragraphs, list items and rows of a page that are in no other, and not folded."""
+    """The paragraphs, list items and rows of a section that are in no other, and not folded."""
     for child in node.children:
         if isinstance(child, BLOCKS):
             yield child
-        elif isinstance(child, nodes.Element) and not isinstance(child, Fold | nodes.thead):
+        elif isinstance(child, nodes.Element) and not isinstance(child, OTHERS):
             yield from blocks(child)
 
 
@@ -54,7 +55,7 @@ def name_blocks(app, doctree, docname):
     taken = {name for node in doctree.findall(nodes.Element) for name in node["ids"]}
     for section in doctree.findall(nodes.section):
         for block in blocks(section):
-            if block["ids"] or isinstance(block.parent, nodes.definition):
+            if block["ids"]:
                 continue
             first = block.children[0].astext() if block.children else ""
             number = EXERCISE.match(first) if "exercises" in section["ids"] else None

@@ -76,7 +76,7 @@ weightdecay.bring("search", (() => {
         tokenize: (query) => query.split(" ").filter(Boolean),
         processTerm: (word) => word,
         boost: { name: 2, words: 3, title: 1, chapter: 0.5, text: 1 },
-        prefix: (word) => word.length > 2,
+        prefix: (word, i, all) => word.length > (i === all.length - 1 ? 1 : 2),
         fuzzy: (word) => (word.length > 4 && !/\d/.test(word) ? 0.2 : false),
         weights: { fuzzy: 0.3, prefix: 0.5 },
         boostDocument: (id) => places[id].weight,
@@ -117,7 +117,7 @@ weightdecay.bring("search", (() => {
 
   // A field, what it found as links, and how many they are; the arrow keys go from link to link.
   const build = (find, root) => {
-    const field = element("input", { type: "search", name: "q", placeholder: "Search the book", autocomplete: "off" });
+    const field = element("input", { name: "q", placeholder: "Search the book", autocomplete: "off", enterKeyHint: "search" });
     field.setAttribute("aria-label", "Search the book");
     const form = element("form", { action: `${root}search.html`, className: "wd-ask" }, field);
     const list = element("ol", { className: "wd-hits" });
