@@ -13,6 +13,7 @@ import json
 import math
 import shutil
 from functools import cache
+from html import escape
 from importlib import import_module
 from pathlib import Path
 
@@ -63,12 +64,21 @@ def take_widgets(app, doctree):
             image["alt"] = sentence
         shown[VIEW].children = []
         shown[VIEW] += [
+            *title_of(root, models),
             raw(f'<div class="wd-place" data-demo="{name}" style="{height}">'),
             raw('<div class="wd-still">'),
             *picture,
             nodes.paragraph("", SENTENCES[still]),
             raw("</div></div>"),
         ]
+
+
+def title_of(root, models):
+    """The title of a demo, by which exercises and links name it; a form has its heading."""
+    for part in models[root]["state"].get("children", []):
+        spec = models[part.removeprefix(MODEL)]["state"].get("spec", {})
+        if spec.get("title") and "fields" not in spec:
+            yield raw(f'<p class="wd-title">{escape(spec["title"])}</p>')
 
 
 def pack(page, root, models, scripts, sentence):

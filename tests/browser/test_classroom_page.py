@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urljoin, urlsplit
 import pytest
 from playwright.sync_api import expect
 from servers import HANDLE, HTML, PAGES, read_demos
-from test_site import HOME, WITH_DEMOS, Page, demos, read_specs
+from test_site import HOME, WITH_DEMOS, Page, demos, each_page_with_demos, read_specs
 
 CLASSROOM = "book/classroom.html"
 
@@ -98,6 +98,15 @@ def demos_by_title(page, name):
     specs = read_specs(name)
     expect(page.locator(".wd[data-at]")).to_have_count(len(specs))
     return dict(zip([spec["title"] for spec in specs], demos(page), strict=True))
+
+
+@each_page_with_demos
+def test_each_demo_stands_under_the_title_that_exercises_and_links_call_it(visit, name):
+    page = visit(name)
+    for title, demo in demos_by_title(page, name).items():
+        heading = demo.locator("xpath=ancestor::*[@data-demo]/preceding-sibling::*[1]")
+        expect(heading).to_have_text(title)
+        assert heading.bounding_box()["y"] < demo.bounding_box()["y"]
 
 
 def test_solutions_are_folded():

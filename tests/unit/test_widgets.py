@@ -9,7 +9,7 @@ import nbformat
 import pytest
 from ipywidgets.embed import embed_data
 from notebooks import ROOT
-from widgets import EXPORT, module, pack
+from widgets import EXPORT, module, pack, title_of
 
 from weightdecay import live, sweep
 from weightdecay.chart import Chart
@@ -45,6 +45,14 @@ def test_a_demo_is_its_numbers_and_the_module_of_its_kind():
     again = {}
     assert pack("book/chapter", demo.model_id, models_of(demo), again, "")[0] == name
     assert again == scripts
+
+
+def test_a_title_is_text_and_a_form_has_none():
+    demo = live(train, sweep(train, lambd=[0, 1]), title="λ < 1 & η")
+    assert [node.astext() for node in title_of(demo.model_id, models_of(demo))] == [
+        '<p class="wd-title">λ &lt; 1 &amp; η</p>'
+    ]
+    assert not list(title_of((form := converter()).model_id, models_of(form)))
 
 
 @pytest.mark.parametrize(
