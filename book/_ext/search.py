@@ -22,7 +22,7 @@ WORDS = BOOK / "words.yml"
 MINISEARCH = BOOK.parent / "vendor" / "minisearch"
 UNREAD = re.compile(r"<(pre|math|svg)\b.*?</\1>", re.DOTALL)
 COMMENT = re.compile(r"^ */\*\*.*?\*/\n|^//# sourceMapping.*\n?", re.DOTALL | re.MULTILINE)
-EXERCISE = re.compile(r"(\d+)\.$")
+EXERCISE = re.compile(r"(\d+)\. ")
 BLOCKS = nodes.paragraph | nodes.list_item | nodes.row
 OTHERS = nodes.section | nodes.definition | nodes.thead | Fold
 # What of a page nobody looks for, or only as the place that it names.
@@ -57,9 +57,9 @@ def name_blocks(app, doctree, docname):
         for block in blocks(section):
             if block["ids"]:
                 continue
-            first = block.children[0].astext() if block.children else ""
-            number = EXERCISE.match(first) if "exercises" in section["ids"] else None
-            mark = hashlib.sha256(block.astext().encode()).hexdigest()[:5]
+            text = block.astext()
+            number = EXERCISE.match(text) if "exercises" in section["ids"] else None
+            mark = hashlib.sha256(text.encode()).hexdigest()[:5]
             name = f"exercise-{number[1]}" if number else f"p-{mark}"
             if name not in taken:
                 block["ids"].append(name)

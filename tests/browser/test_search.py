@@ -94,6 +94,7 @@ def test_each_question_leads_to_a_heading_in_view(site, watched):
     with watched(site["http"], **PHONE) as page:
         for link in sorted(links):
             page.goto(f"{site['http']}book/{link}")
+            page.wait_for_load_state("networkidle")
             heading = page.locator(":target > :is(h1, h2, h3)" if "#" in link else "h1").first
             expect(heading).to_be_in_viewport()
 
