@@ -178,7 +178,9 @@ class Routes(Written):
                     yield f"  1. {link(name)}, {takes}"
                 else:
                     yield f"  1. {NAMES[name]}, {takes}: {', '.join(map(link, stops))}"
-            yield from ("", f"  In all {round(sum(map(minutes, route['stops'])))} minutes.", "")
+            at_hand = ", ".join(map(link, route["at-hand"]))
+            takes = round(sum(map(minutes, route["stops"])))
+            yield from ("", f"  In all {takes} minutes. At hand afterwards: {at_hand}.", "")
 
 
 class Needs(Written):

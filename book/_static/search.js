@@ -90,7 +90,8 @@ weightdecay.bring("search", (() => {
         const key = `${place.page}#${place.of}`;
         if (!(found.get(key)?.score >= score)) found.set(key, { ...place, score, terms: hit.terms });
       }
-      return [...found.values()].sort((one, other) => other.score - one.score).slice(0, most);
+      const best = [...found.values()].sort((one, other) => other.score - one.score);
+      return best.filter(({ score }) => score > best[0].score / 8).slice(0, most);
     };
     return { find, ready };
   };

@@ -64,3 +64,12 @@ def test_findings_need_no_script_and_are_printed_whole(site, browser):
         page.emulate_media(media="screen")
         cards.first.get_by_role("link").click()
         expect(page.locator("h1")).to_contain_text("PyTorch")
+
+
+def test_routes_and_signposts_lead_to_questions_cheat_sheet_converter_and_audit():
+    page = soup(HOME)
+    places = {f"book/{name}" for name in ("questions.html", "cheat-sheet.html", "convert.html")}
+    audit = "book/in-practice.html#an-audit-of-your-model"
+    for part in (".wd-routes", "#where-to-look"):
+        assert places | {audit} <= {link["href"] for link in page.select(f"{part} a")}
+    assert "book/in-practice.html" in {link["href"] for link in page.select("#where-to-look a")}

@@ -73,6 +73,15 @@ def test_the_way_of_who_practises_leads_to_cheat_sheet_converter_and_audit():
     assert {"cheat-sheet", "convert", "in-practice#an-audit-of-your-model"} <= {*route["stops"]}
 
 
+def test_every_route_leads_to_what_answers_questions_and_none_twice_to_a_place():
+    for route in ROUTES:
+        assert "questions" in route["at-hand"]
+        assert not {*route["at-hand"]} & {*route["stops"]}
+        assert all(within(place) for place in route["at-hand"])
+    for place in ("cheat-sheet", "convert", "in-practice#an-audit-of-your-model"):
+        assert sum(place in route["stops"] + route["at-hand"] for route in ROUTES) >= 2
+
+
 def test_every_demo_of_a_chapter_has_its_minutes():
     counted = demo_minutes().keys()
     of_chapters = {(name, demo) for name in CHAPTERS for part in within(name) for demo in part.demos}
