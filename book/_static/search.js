@@ -116,27 +116,37 @@ weightdecay.bring("search", (() => {
     return [...pieces, text.slice(at, cut), cut < text.length ? " …" : ""];
   };
 
-  // A field, what it found as links, and how many they are; the arrow keys go from link to link.
-  const build = (find, root) => {
+  // A field, what it found as links, and how many they are; the arrow keys go from link to link. fetched: a promise of the
+  // list of places.
+  const build = (fetched, root) => {
     const field = element("input", { name: "q", placeholder: "Search the book", autocomplete: "off", enterKeyHint: "search" });
     field.setAttribute("aria-label", "Search the book");
     const form = element("form", { action: `${root}search.html`, className: "wd-ask" }, field);
     const list = element("ol", { className: "wd-hits" });
-    const status = element("p", { className: "wd-count" });
+    const status = element("p", { className: "wd-count", textContent: "Fetching the list of places …" });
     status.setAttribute("role", "status");
-    const draw = () => {
-      const hits = find(field.value);
-      list.replaceChildren(...hits.map((hit) => {
-        const kind = NAMES[hit.kind];
-        const link = element("a", { href: `${root}${hit.page}${hit.at && "#"}${hit.at}` },
-          element("span", { className: "wd-hit-page", textContent: kind === "page" ? "page" : hit.chapter + (kind && ` · ${kind}`) }),
-          element("span", { className: "wd-hit-title", textContent: hit.title }),
-          element("span", { className: "wd-hit-text" }, ...snippet(hit)));
-        return element("li", {}, link);
-      }));
-      const none = field.value.trim() ? "Nothing found. Try another word." : "";
-      status.textContent = hits.length ? `${hits.length === 20 ? "The best 20" : hits.length} ${hits.length === 1 ? "place" : "places"}` : none;
+    let find;
+    const show = (hit) => {
+      const kind = NAMES[hit.kind];
+      const where = hit.kind === "c" ? kind : [hit.chapter, kind].filter(Boolean).join(" · ");
+      return element("li", {}, element("a", { href: `${root}${hit.page}${hit.at && "#"}${hit.at}` },
+        element("span", { className: "wd-hit-page", textContent: where }),
+        element("span", { className: "wd-hit-title", textContent: hit.title }),
+        element("span", { className: "wd-hit-text" }, ...snippet(hit))));
     };
+    const draw = () => {
+      if (!find || list.contains(document.activeElement)) return;
+      const hits = find(field.value);
+      list.replaceChildren(...hits.map(show));
+      const none = field.value.trim() ? "Nothing found. Try another word." : "";
+      status.textContent = hits.length ? `${hits.length} place${hits.length === 1 ? "" : "s"}` : none;
+    };
+    fetched.then((pages) => {
+      const index = finder(pages, window.MiniSearch);
+      find = index.find;
+      draw();
+      return index.ready;
+    }).then(draw, () => { status.textContent = "The list of places could not be fetched."; });
     field.addEventListener("input", draw);
     const move = (event) => {
       const links = [...list.querySelectorAll("a")];
@@ -149,19 +159,17 @@ weightdecay.bring("search", (() => {
     return { form, field, list, status, draw, move };
   };
 
-  // On its own page, or over any other: shows what is found for a text.
-  const start = (pages, root, page) => {
-    const { find, ready } = finder(pages, window.MiniSearch);
-    const { form, field, list, status, draw, move } = build(find, root);
-    ready.then(() => list.contains(document.activeElement) || draw());
+  // On its own page, or over any other; gives what shows the places for a text.
+  const start = (fetched, root, page) => {
+    const { form, field, list, status, draw, move } = build(fetched, root);
     const box = page ?? element("dialog", { className: "wd-find" });
     box.append(form, status, list);
     box.addEventListener("keydown", move);
     const show = (text) => {
       if (!page && !box.open) box.showModal();
+      field.focus();
       if (text) field.value = text;
       draw();
-      field.focus();
     };
     if (page) {
       show(new URLSearchParams(location.search).get("q"));

@@ -31,9 +31,11 @@
   const box = document.querySelector(".sidebar-search");
   const page = document.getElementById("search-results");
   const root = new URL(document.documentElement.dataset.content_root, location.href).href;
-  const fetchAll = () => Promise.all(["places", "search", "minisearch"].map((name) => weightdecay.fetchScript(`../${name}`)));
   let search;
-  const load = () => (search ??= fetchAll().then(([places, { start }]) => start(places, root, page)));
+  const load = () => (search ??= weightdecay.fetchScript("../search").then(({ start }) => {
+    const fetched = Promise.all([weightdecay.fetchScript("../places"), weightdecay.fetchScript("../minisearch")]);
+    return start(fetched.then(([places]) => places), root, page);
+  }));
   const open = (event) => {
     event.preventDefault();
     box.focus({ preventScroll: true }); // and what is typed meanwhile is kept

@@ -12,10 +12,11 @@ from search import COMMENT, MINISEARCH, WORDS, Places, add_words, name_blocks
 from sphinx.errors import ExtensionError
 
 PAGE = """
-<nav><p>Not the page</p></nav><article role="main"><section id="a-page"><h1>A page<a class="headerlink" href="#">¶</a></h1>
-<p>First.</p><p id="p-1">Then <span class="katex" data-text="ηλ"><span>x</span><span>y</span></span>, &amp; so on.<br></p>
+<nav><p>Not the page</p></nav><article role="main">
+<section id="a-page"><h1>A page<a class="headerlink" href="#a-page">¶</a></h1>
+<p>First.</p><p id="p-1">Then <span class="katex" data-text="ηλ"><span>x</span><i>y</i></span>, &amp; so on.<br></p>
 <details><summary>code</summary><pre>import torch</pre><p>folded</p></details>
-<section id="long-name"><span id="q-name"></span><h3>Why?</h3><p>Because.</p><p><a href="b.html">See there</a></p></section>
+<section id="long"><span id="q-name"></span><h3>Why?</h3><p>Because.</p><p><a href="b.html">See there</a></p></section>
 <section id="demos"><h2>Demos</h2><p class="wd-title">A &amp; B</p><div class="wd-still"><p>A still picture</p></div>
 <ul><li id="p-2"><p>One</p><p>two</p></li></ul><table><tr id="p-3"><td>three</td><td>four</td></tr></table></section>
 <section id="exercises"><h2>Exercises</h2><p id="exercise-1"><strong>1.</strong> Do it.</p></section>
