@@ -25,6 +25,7 @@ from weightdecay.report import passing_line
 
 SYMBOLS = {
     "lambd": "λ",
+    "lambd1": "λ₁",
     "lr": "learning rate η",
     "batch_size": "|B|",
     "tau": "τ",

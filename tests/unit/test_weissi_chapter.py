@@ -69,7 +69,8 @@ def test_only_homogeneous_activations_have_no_defect(chapter, scale, monkeypatch
 def test_balancing_reaches_the_least_sum_without_changing_the_function(chapter):
     net = chapter["shift"](draw(chapter, 10, 20, 30, 5, dtype=torch.double), (7, 0.1, 3))
     least = chapter["least_l2"](net).item()
-    balanced = chapter["balance"](net)
+    gammas = (least / len(net)) ** 0.5 / chapter["norms"](net)
+    balanced = chapter["shift"](net, gammas[:, :, None, None])
     sizes = chapter["norms"](balanced).flatten()
     torch.testing.assert_close(sizes, sizes.mean().expand(3))
     assert sizes.square().sum().item() == pytest.approx(least, rel=1e-12)
@@ -148,6 +149,57 @@ def test_training_takes_the_steps_of_a_module_with_sgd(chapter, monkeypatch):
     for (W, b), layer in zip(net, module[::2], strict=True):
         torch.testing.assert_close(W[1], layer.weight, rtol=1e-3, atol=1e-5)
         torch.testing.assert_close(b[1, :, 0], layer.bias, rtol=1e-3, atol=1e-5)
+
+
+def hold(f, labels):
+    """The mean of the product of e_y − p with the outputs f (classes, n): how strongly labels hold a scale."""
+    given = f.gather(0, labels[None])[0] - (f.softmax(dim=0) * f).sum(dim=0)
+    return given.mean().item()
+
+
+@pytest.mark.parametrize("lambd", [0.004, 0.02])
+def test_at_rest_the_penalty_pulls_as_strongly_as_the_data_hold(chapter, lambd):
+    x, labels = chapter["X"][:, :40].double(), chapter["y"][:40]
+    net = chapter["rest"](lambd, x[None], labels[None])
+    sizes = chapter["norms"](net).flatten().detach()
+    with torch.no_grad():
+        f = chapter["forward"](net, x, phi=lambda z: z)[0]
+    assert hold(f, labels) == pytest.approx(lambd * sizes.square().mean().item(), rel=1e-4)
+
+
+def test_no_outputs_hold_more_than_one_label_above_nine_that_are_alike(chapter):
+    rng, labels = torch.Generator().manual_seed(8), torch.zeros(50_000, dtype=torch.long)
+    a = torch.linspace(0, 10, 10_001)
+    ceiling = (9 * a / (a.exp() + 9)).max().item()
+    f = 3 * torch.randn(10, 50_000, generator=rng)
+    f[0] += 6 * torch.rand(50_000, generator=rng)
+    each = f[0] - (f.softmax(dim=0) * f).sum(dim=0)
+    assert 0.8 * ceiling < each.max() <= ceiling
+    alike = torch.zeros(10, 1)
+    alike[0] = a[(9 * a / (a.exp() + 9)).argmax()]
+    assert hold(alike, labels[:1]) == pytest.approx(ceiling, rel=1e-5)
+
+
+def test_at_the_matched_rate_nothing_collapses_and_at_half_as_much_again_all_does(chapter):
+    seeds = np.random.default_rng().choice(10, 2, replace=False)  # others at every run
+    seeds = [*seeds.tolist()] * 2
+    none, lambd = np.zeros(4), np.array([0.02, 0.02, 0.04, 0.04])
+    m_sq = chapter["least_l2"](chapter["train_to_end"]((lambd, none, none), seeds)).numpy() / 4
+    assert ((lambd * m_sq > 0.3) & (lambd * m_sq < 0.45)).all()
+    right = {}
+    for name, lambd1 in {"matched": lambd * m_sq, "pit": none + 0.6}.items():
+        net = chapter["train_to_end"]((none, lambd1, none), seeds)
+        right[name] = chapter["accuracy"](net, chapter["X"][:, chapter["test"]], chapter["y"][chapter["test"]])
+    assert right["matched"].min() > 0.6
+    assert right["pit"].max() < 0.2
+
+
+def test_each_slider_of_the_comparison_is_for_its_own_network(chapter):
+    given = chapter["both_strengths"](0.02, 0.35)
+    torch.testing.assert_close(torch.stack(given), torch.tensor([[0.02, 0], [0, 0.35], [0, 0]]))
+    given = chapter["both_strengths"](np.array([[0.1], [0.2]]), np.array([[0.3], [0.4]]))
+    torch.testing.assert_close(given[0], torch.tensor([0.1, 0.2, 0, 0]))
+    torch.testing.assert_close(given[1], torch.tensor([0, 0, 0.3, 0.4]))
 
 
 def test_l2_balances_and_the_logarithm_does_not(chapter):
