@@ -21,19 +21,15 @@ weightdecay.bring("search", (() => {
       .replace(/(?:ing|ed|e)$/, "");
     return short.length > 2 ? short : word;
   };
-  // Chinese has no spaces: every two signs are a word. What holds together by _ or - is one word and several.
+  // Chinese has no spaces: every two signs are a word. What holds together by _ or - is one word and several, numbers are
+  // whole, and weight_decay is what weight decay is.
+  const WORD = /\d+(?:\.\d+)?(?:e[-−]?\d+)?(?![a-z\d])|\p{Script=Han}+|(?:(?!\p{Script=Han})[\p{L}\p{N}\p{M}])+(?:[_-](?:(?!\p{Script=Han})[\p{L}\p{N}\p{M}])+)*/gu;
   const split = (text) => {
     const words = [];
-    for (const one of text.toLowerCase().match(/[\p{L}\p{N}\p{M}_-]+/gu) ?? []) {
-      for (const part of one.match(/\p{Script=Han}+|[^\p{Script=Han}]+/gu)) {
-        if (/\p{Script=Han}/u.test(part)) {
-          for (let i = 0; i < Math.max(1, part.length - 1); i += 1) words.push(part.slice(i, i + 2));
-        } else {
-          const parts = part.split(/[_-]+/).filter(Boolean);
-          words.push(...parts);
-          if (parts.length > 1) words.push(parts.join(""));
-        }
-      }
+    for (const one of text.toLowerCase().replace(/weight_?decay/g, "weight decay").match(WORD) ?? []) {
+      const parts = /^\d/.test(one) ? [one] : one.split(/[_-]/);
+      if (/\p{Script=Han}/u.test(one)) for (let i = 0; i < Math.max(1, one.length - 1); i += 1) words.push(one.slice(i, i + 2));
+      else words.push(...parts, ...(parts.length > 1 ? [parts.join("")] : []));
     }
     return words;
   };
