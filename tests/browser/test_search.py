@@ -129,9 +129,7 @@ def test_people_find_what_answers_them(site, watched, places, scheme, kind, reco
 
 def test_the_places_that_answer_are_there(places):
     there = {name_of(page, own) for page, *_, own in places}
-    asked = [one for kind in ASKED.values() for one in kind]
-    assert len(asked) == len({one["query"] for one in asked}) == 60
-    assert {answer for one in asked for answer in one["answers"]} <= there
+    assert {answer for kind in ASKED.values() for one in kind for answer in one["answers"]} <= there
 
 
 @schemes
