@@ -130,6 +130,7 @@ weightdecay.bring("search", (() => {
     field.setAttribute("aria-label", "Search the book");
     const form = element("form", { action: `${root}search.html`, className: "wd-ask" }, field);
     const list = element("ol", { className: "wd-hits" });
+    list.setAttribute("aria-busy", "true"); // until the paragraphs are read
     const status = element("p", { className: "wd-count", textContent: "Fetching the list of places …" });
     status.setAttribute("role", "status");
     let find;
@@ -153,7 +154,10 @@ weightdecay.bring("search", (() => {
       find = index.find;
       draw();
       return index.ready;
-    }).then(draw, () => { status.textContent = "The list of places could not be fetched."; });
+    }).then(() => {
+      list.setAttribute("aria-busy", "false");
+      draw();
+    }, () => { status.textContent = "The list of places could not be fetched."; });
     field.addEventListener("input", draw);
     const move = (event) => {
       const links = [...list.querySelectorAll("a")];
