@@ -1,7 +1,9 @@
 // Finds places of the book: in the list that search.py has written, with MiniSearch, as one types.
 weightdecay.bring("search", (() => {
-  const STOP = new Set(("a an and any are as at be by can could did do does for from had has have how i if in is it its me my of on one " +
-    "or our should so that the their them then there this to use using was we were what when which who will with would you your vs").split(" "));
+  const STOP = new Set(("a all also always am an and any anyone are as at be been but by can cannot could did do does for from get had has " +
+    "have help here how i if in is it its just let like me much my of on one or our please really should so some someone something specific " +
+    "such than that the their them then there these thing this those to too use using very vs want was way we were what when where which " +
+    "who why will with would you your").split(" "));
   const GREEK = { λ: "lambda", η: "eta", τ: "tau", μ: "mu", ρ: "rho" };
   // Questions first among what fits alike; then what has a name. A page for teachers repeats what the chapters say.
   const KINDS = { q: 1.6, c: 1.3, s: 1.2, t: 1.1, d: 0.9, x: 0.8, p: 0.8 };
@@ -21,19 +23,15 @@ weightdecay.bring("search", (() => {
       .replace(/(?:ing|ed|e)$/, "");
     return short.length > 2 ? short : word;
   };
-  // Chinese has no spaces: every two signs are a word. What holds together by _ or - is one word and several.
+  // Chinese has no spaces: every two signs are a word. What holds together by _ or - is one word and several, numbers are
+  // whole, and weight_decay is what weight decay is.
+  const WORD = /\d+(?:\.\d+)?(?:e[-−]?\d+)?(?![a-z\d])|\p{Script=Han}+|(?:(?!\p{Script=Han})[\p{L}\p{N}\p{M}])+(?:[_-](?:(?!\p{Script=Han})[\p{L}\p{N}\p{M}])+)*/gu;
   const split = (text) => {
     const words = [];
-    for (const one of text.toLowerCase().match(/[\p{L}\p{N}\p{M}_-]+/gu) ?? []) {
-      for (const part of one.match(/\p{Script=Han}+|[^\p{Script=Han}]+/gu)) {
-        if (/\p{Script=Han}/u.test(part)) {
-          for (let i = 0; i < Math.max(1, part.length - 1); i += 1) words.push(part.slice(i, i + 2));
-        } else {
-          const parts = part.split(/[_-]+/).filter(Boolean);
-          words.push(...parts);
-          if (parts.length > 1) words.push(parts.join(""));
-        }
-      }
+    for (const one of text.toLowerCase().replace(/weight_?decay/g, "weight decay").match(WORD) ?? []) {
+      const parts = /^\d/.test(one) ? [one] : one.split(/[_-]/);
+      if (/\p{Script=Han}/u.test(one)) for (let i = 0; i < Math.max(1, one.length - 1); i += 1) words.push(one.slice(i, i + 2));
+      else words.push(...parts, ...(parts.length > 1 ? [parts.join("")] : []));
     }
     return words;
   };
@@ -52,7 +50,8 @@ weightdecay.bring("search", (() => {
         if ("csqx".includes(kind)) own = named;
         const weight = KINDS[kind] * (PAGES[page] ?? 1);
         const heading = asked(name).map(stem);
-        const place = { id: places.length, page, kind, at: anchor, chapter: title, name, text, words, weight, heading };
+        const calls = words && [...new Set(split(words).map(stem))].join(" "); // a word counts once
+        const place = { id: places.length, page, kind, at: anchor, chapter: title, name, text, words: calls, weight, heading };
         places.push({ ...place, ...(kind === "p" ? own : named) });
       }
     }
@@ -62,16 +61,23 @@ weightdecay.bring("search", (() => {
       processTerm: (word) => stem(word),
     });
     // What has a name can be found at once; a phone takes its time over all the paragraphs.
-    index.addAll(places.filter(({ kind }) => kind !== "p"));
+    const named = places.filter(({ kind }) => kind !== "p");
+    index.addAll(named);
+    const many = new Map();
+    for (const { name, words, text } of named) {
+      for (const word of new Set(split(`${name} ${words} ${text}`).map(stem))) many.set(word, 1 + (many.get(word) ?? 0));
+    }
+    const rarity = (word) => Math.log(1 + named.length / (1 + (many.get(word) ?? 0)));
     const ready = index.addAllAsync(places.filter(({ kind }) => kind === "p"), { chunkSize: 100 });
-    return { index, places, ready };
+    return { index, places, rarity, ready };
   };
 
   // Makes what gives the places for what is typed: the best first, one of each section.
   const finder = (pages, MiniSearch) => {
-    const { index, places, ready } = makeIndex(pages, MiniSearch);
+    const { index, places, rarity, ready } = makeIndex(pages, MiniSearch);
     const find = (text, most = 20) => {
       const words = [...new Set(asked(text).map(stem))];
+      const worth = (some) => some.reduce((sum, word) => sum + rarity(word), 0);
       const hits = index.search(words.join(" "), {
         tokenize: (query) => query.split(" ").filter(Boolean),
         processTerm: (word) => word,
@@ -80,13 +86,14 @@ weightdecay.bring("search", (() => {
         fuzzy: (word) => (word.length > 4 && !/\d/.test(word) ? 0.2 : false),
         weights: { fuzzy: 0.3, prefix: 0.5 },
         boostDocument: (id) => places[id].weight,
+        boostTerm: rarity,
       });
       const found = new Map();
       for (const hit of hits) {
         const place = places[hit.id];
         // Better is what has all the words, and whose heading has few others.
         const told = place.heading.filter((word) => hit.terms.includes(word)).length / Math.max(1, place.heading.length);
-        const score = hit.score * (hit.queryTerms.length / words.length) ** 2 * (1 + told);
+        const score = hit.score * (worth(hit.queryTerms) / worth(words)) * (1 + told);
         const key = `${place.page}#${place.of}`;
         if (!(found.get(key)?.score >= score)) found.set(key, { ...place, score, terms: hit.terms });
       }
@@ -123,6 +130,7 @@ weightdecay.bring("search", (() => {
     field.setAttribute("aria-label", "Search the book");
     const form = element("form", { action: `${root}search.html`, className: "wd-ask" }, field);
     const list = element("ol", { className: "wd-hits" });
+    list.setAttribute("aria-busy", "true"); // until the paragraphs are read
     const status = element("p", { className: "wd-count", textContent: "Fetching the list of places …" });
     status.setAttribute("role", "status");
     let find;
@@ -146,7 +154,10 @@ weightdecay.bring("search", (() => {
       find = index.find;
       draw();
       return index.ready;
-    }).then(draw, () => { status.textContent = "The list of places could not be fetched."; });
+    }).then(() => {
+      list.setAttribute("aria-busy", "false");
+      draw();
+    }, () => { status.textContent = "The list of places could not be fetched."; });
     field.addEventListener("input", draw);
     const move = (event) => {
       const links = [...list.querySelectorAll("a")];

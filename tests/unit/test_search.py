@@ -69,9 +69,12 @@ def test_words_name_each_place_once_and_in_few_words():
         assert all(0 < len(word) < 60 for word in split), place
 
 
-def test_twenty_of_sixty_queries_are_held_out():
+def test_twenty_queries_are_held_out_and_none_is_asked_twice():
     asked = json.loads((ROOT / "tests/search.json").read_text(encoding="utf-8"))
-    assert {kind: len(rows) for kind, rows in asked.items()} == {"tuning": 40, "held out": 20}
+    assert {kind: len(rows) for kind, rows in asked.items()} == {"tuning": 40, "sentences": 49, "held out": 20}
+    queries = [row["query"].lower() for rows in asked.values() for row in rows]
+    assert len(queries) == len({*queries})
+    assert all(row["answers"] for rows in asked.values() for row in rows)
 
 
 PAGES = [
