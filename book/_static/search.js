@@ -4,7 +4,12 @@ weightdecay.bring("search", (() => {
     "have help here how i if in is it its just let like me much my of on one or our please really should so some someone something specific " +
     "such than that the their them then there these thing this those to too use using very vs want was way we were what when where which " +
     "who why will with would you your").split(" "));
-  const GREEK = { λ: "lambda", η: "eta", τ: "tau", μ: "mu", ρ: "rho" };
+  // What is the same word, and what is the same in several.
+  const SAME = { λ: "lambda", η: "eta", τ: "tau", μ: "mu", ρ: "rho", frozen: "freeze", exclusion: "exclude", exclusions: "exclude", cost: "loss" };
+  for (const word of "big bigger greater high higher huge larger strong stronger".split(" ")) SAME[word] = "large";
+  for (const word of "little low lower smaller tiny weak weaker".split(" ")) SAME[word] = "small";
+  const PHRASES = [[/weight_?decay|\bwd\b/g, "weight decay"], [/\blr\b/g, "learning rate"], [/batch[ -]?norm(?:ali[sz]ation)?\b|\bbn\b/g, "batchnorm"],
+    [/layer[ _-]?norm(?:ali[sz]ation)?\b/g, "layernorm"], [/hyper[ -]param/g, "hyperparam"], [/fine[ -]tun/g, "finetun"]];
   // Questions first among what fits alike; then what has a name. A page for teachers repeats what the chapters say.
   const KINDS = { q: 1.6, c: 1.3, s: 1.2, t: 1.1, d: 0.9, x: 0.8, p: 0.8 };
   const NAMES = { q: "question", c: "page", s: "section", t: "term", d: "demo", x: "exercise", p: "" };
@@ -17,18 +22,19 @@ weightdecay.bring("search", (() => {
     return stems.get(word);
   };
   const bare = (word) => {
-    word = GREEK[word] ?? word.normalize("NFKD").replace(/[\u0300-\u036f]/g, "");
+    word = SAME[word] ?? word.normalize("NFKD").replace(/[\u0300-\u036f]/g, "");
     word = word.replace(/(?:ies|y)$/, "i").replace(/our(?=s?$|i)/, "or");
     const short = word.replace(/i[sz](?:e|ed|es|er|ers|ing|ation|ations)$/, "iz").replace(/ations?$/, "ate").replace(/([^su])s$/, "$1")
       .replace(/(?:ing|ed|e)$/, "");
     return short.length > 2 ? short : word;
   };
-  // Chinese has no spaces: every two signs are a word. What holds together by _ or - is one word and several, numbers are
-  // whole, and weight_decay is what weight decay is.
+  // Chinese has no spaces: every two signs are a word. What holds together by _ or - is one word and several, and numbers
+  // are whole.
   const WORD = /\d+(?:\.\d+)?(?:e[-−]?\d+)?(?![a-z\d])|\p{Script=Han}+|(?:(?!\p{Script=Han})[\p{L}\p{N}\p{M}])+(?:[_-](?:(?!\p{Script=Han})[\p{L}\p{N}\p{M}])+)*/gu;
   const split = (text) => {
     const words = [];
-    for (const one of text.toLowerCase().replace(/weight_?decay/g, "weight decay").match(WORD) ?? []) {
+    const plain = PHRASES.reduce((before, [phrase, word]) => before.replace(phrase, word), text.toLowerCase());
+    for (const one of plain.match(WORD) ?? []) {
       const parts = /^\d/.test(one) ? [one] : one.split(/[_-]/);
       if (/\p{Script=Han}/u.test(one)) for (let i = 0; i < Math.max(1, one.length - 1); i += 1) words.push(one.slice(i, i + 2));
       else words.push(...parts, ...(parts.length > 1 ? [parts.join("")] : []));
