@@ -106,7 +106,7 @@ def test_the_accounts_add_up_to_the_change_of_the_norm(chapter, beginning):
     finally:
         chapter["steps_an_epoch"] = 78
     shrink = 1 - (1 - 1e-3 * 0.1) ** 2
-    change = sum(step["size"] + step["pull"] - shrink * step["rho_sq"] for step in accounts.steps[5:])
+    change = sum(size + pull - shrink * rho_sq for rho_sq, size, pull, _ in accounts.steps[5:])
     torch.testing.assert_close(change, norms[2] - norms[0], rtol=1e-2, atol=1e-5)
     assert accounts.look().keys() == {"rho_sq", "size", "pull", "own"}
     assert accounts.steps == []
