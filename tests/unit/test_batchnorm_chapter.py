@@ -178,7 +178,7 @@ def test_a_normalisation_is_pytorchs(chapter, eps):
     torch.testing.assert_close(chapter["normed"](z, "RMSNorm"), F.rms_norm(z.T, (7,), eps=0.0).T)
 
 
-@pytest.mark.parametrize("eps", [0.0, 0.3])
+@pytest.mark.parametrize("eps", [1e-12, 0.3])
 def test_two_weights_take_the_steps_of_autograd(chapter, eps):
     X, y = chapter["plane_points"]()
     w = torch.tensor([0.4, -0.9], dtype=torch.double, requires_grad=True)
