@@ -36,7 +36,7 @@ def test_the_first_1000_steps_meet_the_record(chapter):
 
 
 def test_the_records_say_where_they_come_from():
-    parts = ("", "-changes", "-watched", "-small", "-small-changes", "-l2")
+    parts = ("", "-changes", "-watched", "-small", "-small-changes", "-l2", "-layernorm")
     for name in (f"batchnorm{part}" for part in parts):
         record = xr.load_dataset(ROOT / f"book/records/{name}.nc")
         assert record.attrs["command"] == "make recompute CHAPTER=batchnorm"
@@ -221,3 +221,90 @@ def test_a_share_of_the_labels_is_random_and_the_test_is_not(chapter):
     assert 0.3 < (right[1] != mixed[1]).float().mean() < 0.42
     assert torch.equal(right[3], mixed[3])
     assert not torch.equal(right[3][0], right[3][1])
+
+
+@pytest.mark.parametrize("eps", [1e-5, 0.5])
+def test_a_normalisation_is_pytorchs(chapter, eps):
+    z = torch.randn(7, 5, generator=torch.Generator().manual_seed(3), dtype=torch.double)
+    torch.testing.assert_close(chapter["standardise"](z, 1, eps), F.layer_norm(z, (5,), eps=eps))
+    torch.testing.assert_close(chapter["standardise"](z, 0, eps), F.batch_norm(z, None, None, training=True, eps=eps))
+    torch.testing.assert_close(chapter["normed"](z, "RMSNorm"), F.rms_norm(z.T, (7,), eps=0.0).T)
+
+
+@pytest.mark.parametrize("eps", [1e-12, 0.3])
+def test_two_weights_take_the_steps_of_autograd(chapter, eps):
+    X, y = chapter["plane_points"]()
+    w = torch.tensor([0.4, -0.9], dtype=torch.double, requires_grad=True)
+    optimizer = torch.optim.SGD([w], lr=0.3, weight_decay=0.2)
+    rng, turns = torch.Generator().manual_seed(0), []
+    for batch in torch.randperm(64, generator=rng).view(8, 8):
+        before = w.detach().clone()
+        optimizer.zero_grad()
+        y_hat = F.batch_norm((X[batch] @ w)[:, None], None, None, training=True, eps=eps)[:, 0]
+        (F.mse_loss(y_hat, y[batch]) / 2).backward()
+        optimizer.step()
+        turns.append(2 - 2 * F.cosine_similarity(w.detach(), before, dim=0))
+    step, values = next(chapter["train_unit"](0.2, 0.3, eps, begin=(0.4, -0.9)))
+    assert step == 8
+    assert values["‖w‖"].item() == pytest.approx(w.detach().norm().item(), rel=1e-6)
+    assert values["angle"].item() == pytest.approx(np.sqrt(np.mean(turns)), rel=1e-6)
+    assert values["balance"].item() == pytest.approx(np.sqrt(2 * 0.3 * 0.2))
+
+
+def test_two_weights_come_to_the_angle_of_the_balance(chapter):
+    rows = [values for _, values in chapter["train_unit"](0.05, 0.2, 0.0, begin=(-0.3, 0.6))]
+    angles = torch.stack([row["angle"] for row in rows])[150:]
+    assert angles.square().mean().sqrt().item() == pytest.approx(np.sqrt(2 * 0.2 * 0.05), rel=0.05)
+
+
+@pytest.mark.parametrize("qk_norm", [False, True])
+def test_the_transformer_is_one_of_pytorchs_functions(chapter, qk_norm):
+    W, words = chapter["draw_transformer"](), torch.arange(24).pow(3).remainder(16).view(2, 12)
+    norm = lambda x: F.layer_norm(x, x.shape[-1:], eps=0.0)  # noqa: E731
+    x = W["embedding"][words]
+    for k in (1, 2):
+        q, key, v = ((norm(x) @ W[f"W_{name}, block {k}"]).view(2, 12, 4, 8).transpose(1, 2) for name in "QKV")
+        if qk_norm:
+            q, key = norm(q), norm(key)
+        heads = F.scaled_dot_product_attention(q, key, v)
+        x = x + heads.transpose(1, 2).reshape(2, 12, 32) @ W[f"W_O, block {k}"]
+        x = x + F.gelu(norm(x) @ W[f"W_1, block {k}"]) @ W[f"W_2, block {k}"]
+    loss = F.cross_entropy((norm(x) @ W["output"]).view(24, 16), words.roll(-1, 1).reshape(24))
+    torch.testing.assert_close(chapter["language_loss"](W, words, qk_norm), loss)
+
+
+@pytest.mark.parametrize("how", [{}, {"spared": (0, 1)}, {"normalised": False}])
+def test_the_layernorm_network_is_one_of_modules(chapter, how):
+    X, y, *_ = chapter["digits"]()
+    rng = [torch.Generator().manual_seed(5)]
+    norm = (lambda: nn.LayerNorm(64, elementwise_affine=False)) if how.get("normalised", True) else nn.Identity
+    linear = [nn.Linear(64, n, bias=False) for n in (64, 64, 10)]
+    for layer, n in zip(linear, (64, 64, 10), strict=True):
+        layer.weight.data.copy_(chapter["Linear"](64, n, rng).weight[0].detach())
+    net = nn.Sequential(linear[0], norm(), nn.ReLU(), linear[1], norm(), nn.ReLU(), linear[2])
+    decays = [0.0 if i in how.get("spared", ()) else 0.05 for i in range(3)]
+    groups = [{"params": layer.weight, "weight_decay": lambd} for layer, lambd in zip(linear, decays, strict=True)]
+    optimizer, worst, turns = torch.optim.SGD(groups, lr=0.2), 0.0, []
+    for _ in range(10):
+        before = linear[2].weight.detach().flatten().double()
+        optimizer.zero_grad()
+        loss = F.cross_entropy(net(X[0].T.cpu()), y.cpu())
+        loss.backward()
+        optimizer.step()
+        worst = max(worst, loss.item())
+        turns.append(2 - 2 * F.cosine_similarity(linear[2].weight.detach().flatten().double(), before, dim=0))
+    step, values = next(chapter["train_layers"]([0.0, 0.05], 0.2, seed=5, **how))
+    assert step == 10
+    assert values["train loss"][1].item() == pytest.approx(worst, rel=1e-4)
+    assert values["norm, first"][1].item() == pytest.approx(linear[0].weight.norm().item(), rel=1e-4)
+    assert values["norm, last"][1].item() == pytest.approx(linear[2].weight.norm().item(), rel=1e-4)
+    assert values["angle, last"][1].item() == pytest.approx(np.sqrt(np.mean(turns)), rel=1e-3)
+
+
+def test_the_first_200_steps_with_layernorm_meet_the_record(chapter):
+    record = xr.load_dataset(ROOT / "book/records/batchnorm-layernorm.nc").sel(way="LayerNorm", lambd=0.01, seed=2)
+    for step, values in chapter["train_layers"](0.01, seed=2):
+        for name in ("train loss", "norm, first", "norm, last"):
+            assert values[name].item() == pytest.approx(record[name].sel(step=step).item(), rel=0.02), (step, name)
+        if step == 200:
+            break
