@@ -194,6 +194,14 @@ def test_at_the_matched_rate_nothing_collapses_and_at_half_as_much_again_all_doe
     assert right["pit"].max() < 0.2
 
 
+def test_l2_takes_a_network_to_zero_too_and_sooner_from_the_first_step(chapter):
+    seeds = np.random.default_rng().choice(10, 2, replace=False).tolist()  # others at every run
+    for lambd, begin, dead in ((0.02, 0, False), (0.05, 0, True), (0.05, 150, False), (0.2, 150, True)):
+        net = chapter["train_to_end"](([lambd] * 2, [0] * 2, [0] * 2), seeds, begin=begin)
+        right = chapter["accuracy"](net, chapter["X"][:, chapter["test"]], chapter["y"][chapter["test"]])
+        assert (right.max() < 0.2) if dead else (right.min() > 0.4)
+
+
 def test_each_slider_of_the_comparison_is_for_its_own_network(chapter):
     given = chapter["both_strengths"](0.02, 0.35)
     torch.testing.assert_close(torch.stack(given), torch.tensor([[0.02, 0], [0, 0.35], [0, 0]]))
