@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 import xarray as xr
 from notebooks import ROOT, functions_of
+from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import nn
 
 
@@ -36,7 +37,7 @@ def test_the_first_1000_steps_meet_the_record(chapter):
 
 
 def test_the_records_say_where_they_come_from():
-    parts = ("", "-changes", "-watched", "-small", "-small-changes", "-l2", "-layernorm")
+    parts = ("", "-changes", "-watched", "-small", "-small-changes", "-l2", "-layernorm", "-edge")
     for name in (f"batchnorm{part}" for part in parts):
         record = xr.load_dataset(ROOT / f"book/records/{name}.nc")
         assert record.attrs["command"] == "make recompute CHAPTER=batchnorm"
@@ -196,6 +197,38 @@ def test_the_small_network_is_one_of_modules(chapter):
     _, values = next(chapter["train_small"]([[0.0], [0.05]], eps=1e-3))
     assert values["train loss"][1].item() == pytest.approx(worst, rel=1e-4)
     assert values["w norm"][1].item() == pytest.approx(net[0].weight.norm().item(), rel=1e-4)
+
+
+def test_the_curvature_is_the_largest_eigenvalue_of_the_hessian(chapter):
+    X, y, *_ = (part.cpu() for part in chapter["digits"]())
+    stack = chapter["small_net"]([3], 1e-5).cpu()
+    net = nn.Sequential(
+        *(nn.Linear(64, 64), nn.BatchNorm1d(64), nn.ReLU(), nn.Linear(64, 64), nn.BatchNorm1d(64), nn.ReLU()),
+        nn.Linear(64, 10),
+    )
+    for ours, theirs in zip(stack.parameters(), net.parameters(), strict=True):
+        theirs.data = ours.detach().reshape(theirs.shape).clone()
+    slope = torch.autograd.grad(F.cross_entropy(net(X[0].T), y), [*net.parameters()], create_graph=True)
+    sizes = [part.numel() for part in slope]
+
+    def times_hessian(v):
+        parts = torch.tensor(v.ravel(), dtype=torch.float32).split(sizes)
+        parts = [part.view_as(one) for part, one in zip(parts, slope, strict=True)]
+        product = torch.autograd.grad(slope, [*net.parameters()], parts, retain_graph=True)
+        return torch.cat([part.flatten() for part in product]).numpy()
+
+    hessian = LinearOperator((sum(sizes),) * 2, times_hessian, dtype=np.float32)
+    (top,) = eigsh(hessian, k=1, which="LA", return_eigenvectors=False)
+    state = {**dict(stack.named_parameters()), **dict(stack.named_buffers())}
+    watched = chapter["edge"](state, X, y[None], stack, lr=0.5)["edge"].item()
+    assert watched == pytest.approx(0.5 * top, rel=0.02)
+
+
+def test_the_first_200_steps_meet_the_record_of_the_curvature(chapter):
+    record = xr.load_dataset(ROOT / "book/records/batchnorm-edge.nc").sel(change="none", seed=1)
+    for step, values in chapter["train_small"](0.003, 1e-5, seed=[1], num_steps=200, watch=chapter["edge"]):
+        for name, tolerance in {"train loss": 0.01, "w norm": 1e-3, "edge": 0.05}.items():
+            assert values[name].item() == pytest.approx(record[name].sel(step=step).item(), rel=tolerance), (step, name)
 
 
 @pytest.mark.parametrize("way", ["everything", "nothing"])
