@@ -220,13 +220,13 @@ def test_the_curvature_is_the_largest_eigenvalue_of_the_hessian(chapter):
     hessian = LinearOperator((sum(sizes),) * 2, times_hessian, dtype=np.float32)
     (top,) = eigsh(hessian, k=1, which="LA", return_eigenvectors=False)
     state = {**dict(stack.named_parameters()), **dict(stack.named_buffers())}
-    watched = chapter["edge"](state, X, y[None], stack, lr=0.5)["edge"].item()
+    watched = chapter["edge_of"](state, X, y[None], stack, lr=0.5)["edge"].item()
     assert watched == pytest.approx(0.5 * top, rel=0.02)
 
 
 def test_the_first_200_steps_meet_the_record_of_the_curvature(chapter):
     record = xr.load_dataset(ROOT / "book/records/batchnorm-edge.nc").sel(change="none", seed=1)
-    for step, values in chapter["train_small"](0.003, 1e-5, seed=[1], num_steps=200, watch=chapter["edge"]):
+    for step, values in chapter["train_small"](0.003, 1e-5, seed=[1], num_steps=200, watch=chapter["edge_of"]):
         for name, tolerance in {"train loss": 0.01, "w norm": 1e-3, "edge": 0.05}.items():
             assert values[name].item() == pytest.approx(record[name].sel(step=step).item(), rel=tolerance), (step, name)
 
