@@ -109,7 +109,7 @@ def test_the_drawing_has_a_link_to_every_chapter_and_an_arc_to_each_from_what_it
 
 
 def rows():
-    """The rows of the list of reproductions, each as its four columns."""
+    """The rows of the list of reproductions, each as its three columns."""
     text = (BOOK / "reproduction.md").read_text(encoding="utf-8").split("\n:::\n")[0]
     _, _, *rows = text.split("\n* - ")
     return [row.split("\n  - ") for row in rows]
@@ -132,7 +132,7 @@ LINK = re.compile(r"\]\(([\w-]+)\.ipynb#([^)]+)\)")
 def test_a_conclusion_names_the_sections_whose_cells_back_it(row):
     """Each link of the third column leads to cells that print a number of the row, or assert; no number lacks one."""
     numbers, links = {*GLUED.findall(" ".join(row))}, LINK.findall(row[2])
-    assert len(row) == 4
+    assert len(row) == 3
     assert links
     assert numbers
     for name, slug in links:
