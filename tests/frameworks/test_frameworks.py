@@ -130,6 +130,16 @@ def left_by_optax(optimizer, steps, gradient=0.0):
     return float(w[0, 0])
 
 
+def test_a_mask_by_shape_spares_what_is_a_vector():
+    params = {"dense": {"kernel": jnp.ones((3, 2)), "bias": jnp.ones(2)}, "norm": {"scale": jnp.ones(2)}}
+    mask = jax.tree.map(lambda p: p.ndim > 1, params)
+    optimizer = optax.adamw(0.1, weight_decay=0.01, mask=mask)
+    updates, _ = optimizer.update(jax.tree.map(jnp.zeros_like, params), optimizer.init(params), params)
+    left = jax.tree.map(lambda p: float(p.mean()), optax.apply_updates(params, updates))
+    assert left["dense"] == pytest.approx({"kernel": 1 - 0.1 * 0.01, "bias": 1})
+    assert left["norm"]["scale"] == 1
+
+
 def test_only_between_scaling_and_learning_rate_does_optax_decay():
     decay = optax.add_decayed_weights(0.01)
     assert left_by_optax(optax.chain(optax.sgd(0.1), decay), 50) == pytest.approx(1.645, abs=5e-4)
