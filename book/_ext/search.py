@@ -71,7 +71,8 @@ class Places(HTMLParser):
 
     The kind is the first letter: chapter, section, paragraph, demo, x for exercise, term,
     question. A paragraph belongs to the last place before it that has a title. The first of a
-    section stands with its heading.
+    section stands with its heading. The links below an answer are no part of it and count as
+    words, as the fifth of a question.
     """
 
     def __init__(self, html):
@@ -81,6 +82,7 @@ class Places(HTMLParser):
         self.aside = self.block = self.heading = None
         self.section = self.entry = None
         self.anchor, self.text = "", []
+        self.link, self.loose = None, ""  # what stands in no link
         _, _, article = html.partition("<article")
         self.feed("<article" + UNREAD.sub("", article.partition("</article>")[0]))
 
@@ -96,6 +98,8 @@ class Places(HTMLParser):
             self.text.append(attrs["data-text"])
         if "katex" in classes or tag in ASIDE_TAGS or classes & ASIDE:
             self.aside = self.open
+        elif tag == "a":
+            self.link = self.open
         elif tag == "section":
             self.anchor, self.section = attrs["id"], None
         elif tag == "span" and "id" in attrs and not self.section and not self.block:
@@ -104,12 +108,13 @@ class Places(HTMLParser):
             if re.fullmatch("h[1-6]", tag):
                 self.heading, self.text = self.open, []
             elif tag in ("p", "li", "tr", "dt", "dd"):
-                self.block, self.text = self.open, []
+                self.block, self.text, self.loose = self.open, [], ""
                 self.what = tag, attrs.get("id", ""), classes
 
     def handle_data(self, data):
         if not self.aside:
             self.text.append(data)
+            self.loose += "" if self.link else data
 
     def handle_endtag(self, tag):
         if tag in VOID:
@@ -117,6 +122,8 @@ class Places(HTMLParser):
         text = " ".join("".join(self.text).split())
         if self.aside:
             self.aside = None if self.aside == self.open else self.aside
+        elif self.link == self.open:
+            self.link = None
         elif self.heading == self.open:
             kind = "c" if tag == "h1" else "q" if self.anchor.startswith("q-") else "s"
             anchor = "" if kind == "c" else self.anchor
@@ -133,6 +140,9 @@ class Places(HTMLParser):
     def take(self, text, tag, anchor, classes):
         """A block that has been read."""
         if not text or not self.section:
+            return
+        if self.entry[0] == "q" and not self.loose.strip(" ,"):
+            self.entry.append(text)
             return
         if tag == "dt" and anchor:
             self.entry = ["t", anchor, text, ""]
@@ -162,7 +172,7 @@ def read_places(site, pages):
 
 
 def add_words(found, words):
-    """Put readers' words to their places, as their fifth part. A vanished place is an error."""
+    """Put readers' words to their places, in the fifth part. A vanished place is an error."""
     at = {}
     for page in found:
         name = Path(page["page"]).stem
@@ -172,7 +182,7 @@ def add_words(found, words):
     if lost:
         raise ExtensionError(f"{WORDS.name} has words for what is not there: {', '.join(lost)}")
     for name, said in words.items():
-        at[name].append(said)
+        at[name][4:] = [", ".join([*at[name][4:], said])]
 
 
 def write_search(app, exception):

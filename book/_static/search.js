@@ -1,9 +1,10 @@
 // Finds places of the book: in the list that search.py has written, with MiniSearch, as one types.
 weightdecay.bring("search", (() => {
-  const STOP = new Set(("a all also always am an and any anyone are as at be been but by can cannot could did do does for from get had has " +
-    "have help here how i if in is it its just let like me much my of on one or our please really should so some someone something specific " +
-    "such than that the their them then there these thing this those to too use using very vs want was way we were what when where which " +
-    "who why will with would you your").split(" "));
+  const STOP = new Set(("a actually all also always am an and any anyone are as at be been but by can cannot could did different do does " +
+    "even for from get had has have having help here how i if in is it its just let like me means much my need " +
+    "needed needs of on one or our please purpose really should so some someone something specific such than that " +
+    "the their them then there these thing this those to too use using very vs want was way we were what when where " +
+    "which who why will with work working works would you your").split(" "));
   // What is the same word, and what is the same in several.
   const SAME = { λ: "lambda", η: "eta", τ: "tau", μ: "mu", ρ: "rho", frozen: "freeze", exclusion: "exclude", exclusions: "exclude", cost: "loss" };
   for (const word of "big bigger greater high higher huge larger strong stronger".split(" ")) SAME[word] = "large";
@@ -101,7 +102,7 @@ weightdecay.bring("search", (() => {
         const told = place.heading.filter((word) => hit.terms.includes(word)).length / Math.max(1, place.heading.length);
         const score = hit.score * (worth(hit.queryTerms) / worth(words)) * (1 + told);
         const key = `${place.page}#${place.of}`;
-        if (!(found.get(key)?.score >= score)) found.set(key, { ...place, score, terms: hit.terms });
+        if (!(found.get(key)?.score >= score)) found.set(key, { ...place, score, terms: hit.terms, sought: hit.queryTerms });
       }
       const best = [...found.values()].sort((one, other) => other.score - one.score);
       return best.filter(({ score }) => score > best[0].score / 8).slice(0, most);
@@ -114,19 +115,30 @@ weightdecay.bring("search", (() => {
     made.append(...children);
     return made;
   };
-  // A piece of the text around the first word that was found, with these words marked.
-  const snippet = ({ text, terms }, most = 150) => {
-    const words = [...text.matchAll(/[\p{L}\p{N}\p{M}]+/gu)].filter(([word]) => terms.includes(stem(word.toLowerCase())));
-    const from = words.length && words[0].index > most / 2 ? text.indexOf(" ", words[0].index - most / 3) + 1 : 0;
-    const cut = from + most < text.length ? text.lastIndexOf(" ", from + most) : text.length;
-    const pieces = [from ? "… " : ""];
-    let at = from;
-    for (const { 0: word, index } of words) {
-      if (index < at || index + word.length > cut) continue;
-      pieces.push(text.slice(at, index), element("mark", { textContent: word }));
-      at = index + word.length;
-    }
-    return [...pieces, text.slice(at, cut), cut < text.length ? " …" : ""];
+  // What to show of a text, with the words that were found marked: its beginning, which answers; or, where more of the sought
+  // words that the title lacks stand further on, its first sentence and what begins with a later one, or within one.
+  const snippet = ({ text, title, terms, sought }, most = 180) => {
+    const words = [...text.matchAll(/[\p{L}\p{N}\p{M}]+/gu)].map(({ 0: word, index }) => ({ word, index, as: stem(word.toLowerCase()) }));
+    const told = asked(title).map(stem);
+    const telling = words.filter(({ as }) => sought.includes(as) && !told.includes(as));
+    const shown = (from) => new Set(telling.filter(({ index }) => index >= from && index < from + most - 50).map(({ as }) => as)).size;
+    const starts = (after) => [...text.matchAll(after)].map(({ 0: before, index }) => index + before.length);
+    const best = [0, ...starts(/[.?!] /g), ...starts(/[,;:] /g)].reduce((one, other) => (shown(other) > shown(one) ? other : one));
+    const first = text.search(/[.?!] /) + 1;
+    const lead = best && first < most / 2 ? first : 0;
+    const from = best === lead + 1 ? 0 : best;
+    const end = from + most - lead;
+    const marked = (start, stop = text.length) => {
+      const pieces = [];
+      for (const { word, index, as } of words) {
+        if (index < start || index + word.length > stop || !terms.includes(as)) continue;
+        pieces.push(text.slice(start, index), element("mark", { textContent: word }));
+        start = index + word.length;
+      }
+      return [...pieces, text.slice(start, stop)];
+    };
+    const before = from ? [...marked(0, lead), " … "] : [];
+    return [...before, ...(end < text.length ? [...marked(from, text.lastIndexOf(" ", end)), " …"] : marked(from))];
   };
 
   // A field, what it found as links, and how many they are; the arrow keys go from link to link. fetched: a promise of the

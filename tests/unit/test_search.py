@@ -16,7 +16,8 @@ PAGE = """
 <section id="a-page"><h1>A page<a class="headerlink" href="#a-page">¶</a></h1>
 <p>First.</p><p id="p-1">Then <span class="katex" data-text="ηλ"><span>x</span><i>y</i></span>, &amp; so on.<br></p>
 <details><summary>code</summary><pre>import torch</pre><p>folded</p></details>
-<section id="long"><span id="q-name"></span><h3>Why?</h3><p>Because.</p><p><a href="b.html">See there</a></p></section>
+<section id="long"><span id="q-name"></span><h3>Why?<a class="headerlink">¶</a></h3>
+<p>Because.</p><p><a href="b.html">See there</a></p></section>
 <section id="demos"><h2>Demos</h2><p class="wd-title">A &amp; B</p><div class="wd-still"><p>A still picture</p></div>
 <ul><li id="p-2"><p>One</p><p>two</p></li></ul><table><tr id="p-3"><td>three</td><td>four</td></tr></table></section>
 <section id="exercises"><h2>Exercises</h2><p id="exercise-1"><strong>1.</strong> Do it.</p></section>
@@ -29,7 +30,7 @@ def test_places_are_read_in_their_order_with_what_a_reader_sees():
     assert Places(PAGE).places == [
         ["c", "", "A page", "First."],
         ["p", "p-1", "", "Then ηλ, & so on."],
-        ["q", "q-name", "Why?", "Because. See there"],
+        ["q", "q-name", "Why?", "Because.", "See there"],
         ["s", "demos", "Demos", "One two"],
         ["d", "demo=A+%26+B", "A & B", ""],
         ["p", "p-3", "", "three four"],
@@ -42,7 +43,7 @@ def test_places_are_read_in_their_order_with_what_a_reader_sees():
 def test_words_are_put_to_their_places_and_a_vanished_place_is_an_error():
     found = [{"page": "book/a.html", "title": "A page", "places": Places(PAGE).places}]
     add_words(found, {"a": "page one", "a#q-name": "how come"})
-    assert [place[4:] for place in found[0]["places"][:3]] == [["page one"], [], ["how come"]]
+    assert [place[4:] for place in found[0]["places"][:3]] == [["page one"], [], ["See there, how come"]]
     with pytest.raises(ExtensionError, match="a#q-nam, b"):
         add_words(found, {"a#q-nam": "how come", "b": "page", "a#demos": "sliders"})
 
