@@ -82,7 +82,7 @@ weightdecay.bring("search", (() => {
   // Makes what gives the places for what is typed: the best first, one of each section.
   const finder = (pages, MiniSearch) => {
     const { index, places, rarity, ready } = makeIndex(pages, MiniSearch);
-    const find = (text, most = 20) => {
+    const find = (text, least = 5, most = 20) => {
       const words = [...new Set(asked(text).map(stem))];
       const worth = (some) => some.reduce((sum, word) => sum + rarity(word), 0);
       const hits = index.search(words.join(" "), {
@@ -105,7 +105,7 @@ weightdecay.bring("search", (() => {
         if (!(found.get(key)?.score >= score)) found.set(key, { ...place, score, terms: hit.terms, sought: hit.queryTerms });
       }
       const best = [...found.values()].sort((one, other) => other.score - one.score);
-      return best.filter(({ score }) => score > best[0].score / 8).slice(0, most);
+      return best.filter(({ score }, i) => i < least || score > best[0].score / 8).slice(0, most);
     };
     return { find, ready };
   };
@@ -117,7 +117,7 @@ weightdecay.bring("search", (() => {
   };
   // What to show of a text, with the words that were found marked: its beginning, which answers; or, where more of the sought
   // words that the title lacks stand further on, its first sentence and what begins with a later one, or within one.
-  const snippet = ({ text, title, terms, sought }, most = 180) => {
+  const snippet = ({ text, title, terms, sought }, most = 220) => {
     const words = [...text.matchAll(/[\p{L}\p{N}\p{M}]+/gu)].map(({ 0: word, index }) => ({ word, index, as: stem(word.toLowerCase()) }));
     const told = asked(title).map(stem);
     const telling = words.filter(({ as }) => sought.includes(as) && !told.includes(as));

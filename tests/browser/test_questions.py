@@ -2,6 +2,7 @@
 
 import json
 import re
+from urllib.parse import urljoin
 
 import pytest
 from playwright.sync_api import expect
@@ -55,6 +56,20 @@ def test_search_engines_get_the_same_questions_and_answers():
         assert len(said) > 60
         numbers = re.findall(r"\d+\.\d+", text(section.p))
         assert [number for number in numbers if number not in said] == [], said
+
+
+def test_each_number_leads_to_the_sentence_that_prints_it():
+    count = 0
+    for name in PAGES:
+        for link in soup(name).select("a.wd-number"):
+            page, _, anchor = link["href"].partition("#")
+            place = soup(urljoin(name, page)).find(id=anchor)
+            near = [place, *(one for one in place.find_next_siblings() if not one.get("id", "").startswith("says-"))]
+            assert any(text(link) in text(one).replace("−", "-") for one in near), link
+            assert "`" not in text(link)
+            count += 1
+        assert len(soup(name).select("a.wd-number")) == len(soup(name).select(".pasted-text")), name
+    assert count > 100
 
 
 @pytest.mark.parametrize("scheme", ["http", "file"])
