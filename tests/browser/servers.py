@@ -18,6 +18,7 @@ from pathlib import Path
 import nbformat
 import yaml
 from chromium import HOW_TO_GET_ONE, find_chromium
+from demos import needed
 from jupyter_client import BlockingKernelClient
 from playwright.sync_api import expect, sync_playwright
 
@@ -139,13 +140,20 @@ def read_demos(name):
 
 
 def copy_until_demo(name, folder, which):
-    """Copy a chapter into a folder as far as one of its demos (0: first, -1: last); gives all demos' sources."""
+    """Copy a chapter into a folder as far as one of its demos (0: first, -1: last); gives all demos' sources.
+
+    Of the code goes along only what the demos rest on.
+    """
     notebook = nbformat.read(ROOT / "book" / name, as_version=4)
-    demos = [i for i, cell in enumerate(notebook.cells) if re.search(r"^(live|frames)\(", cell.source, re.MULTILINE)]
-    sources = [notebook.cells[i].source for i in demos]
-    del notebook.cells[demos[which] + 1 :]
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    sources = [cell.source for cell in code]
+    demos = [i for i, source in enumerate(sources) if re.search(r"^(live|frames)\(", source, re.MULTILINE)]
+    last = demos[which]
+    kept = [id(code[i]) for i in needed(sources, demos[: demos.index(last) + 1])]
+    before = notebook.cells[: notebook.cells.index(code[last]) + 1]
+    notebook.cells = [cell for cell in before if cell.cell_type != "code" or id(cell) in kept]
     nbformat.write(notebook, folder / name)
-    return sources
+    return [sources[i] for i in demos]
 
 
 @contextmanager
