@@ -225,6 +225,22 @@ def test_the_page_of_the_search_shows_what_its_address_asks(site, watched, schem
         expect(page.locator("article h1")).to_be_visible()
 
 
+@pytest.mark.parametrize(
+    ("query", "title", "excerpt"),
+    [
+        ("LoRA weight decay", "Does LoRA need", r"At usual values .*"),  # the title has the words: the answer
+        ("exclude_from_weight_decay", "How do I spare", r".*exclude_from_weight_decay\(.*"),
+        ("cosine lr decay", "learning rate decay", r"No\. … They meet in one place: .* cosine .*"),
+    ],
+)
+def test_an_excerpt_shows_the_answer_and_what_was_sought(visit, query, title, excerpt):
+    page = visit("search.html")
+    expect(page.locator(".wd-hits")).to_have_attribute("aria-busy", "false")
+    page.locator("#search-results input").fill(query)
+    hit = page.locator("#search-results li").filter(has_text=title).first
+    expect(hit.locator(".wd-hit-text")).to_have_text(re.compile(excerpt))
+
+
 @pytest.mark.parametrize("name", ["search.html", "book/notation.html"])
 def test_what_is_found_is_accessible(visit, name):
     page = visit(name)
