@@ -1,10 +1,10 @@
 // Finds places of the book: in the list that search.py has written, with MiniSearch, as one types.
 weightdecay.bring("search", (() => {
-  const STOP = new Set(("a actually all also always am an and any anyone are as at be been but by can cannot could did different do does " +
-    "even for from get had has have having help here how i if in is it its just let like me means much my need " +
-    "needed needs of on one or our please purpose really should so some someone something specific such than that " +
-    "the their them then there these thing this those to too use using very vs want was way we were what when where " +
-    "which who why will with work working works would you your").split(" "));
+  const STOP = new Set(("a actually added adding after all also always am an and any anyone are as at be been but by can cannot could " +
+    "did different do does even for from get got had has have having help here how i if in is it its just let like " +
+    "me means much my need needed needs of on one or our please purpose really should so some someone something " +
+    "specific such than that the their them then there these thing this those to too use using very vs want was way " +
+    "we were what when where which who why will with work working works would you your").split(" "));
   // What is the same word, and what is the same in several.
   const SAME = { λ: "lambda", η: "eta", τ: "tau", μ: "mu", ρ: "rho", frozen: "freeze", exclusion: "exclude", exclusions: "exclude", cost: "loss" };
   for (const word of "big bigger greater high higher huge larger strong stronger".split(" ")) SAME[word] = "large";
