@@ -191,6 +191,8 @@ def flow(cells):
             *others, last = output.children
             for one in others:
                 one["classes"].append("apart")  # a paragraph of its own
+            if any(isinstance(one, nodes.table) for one in output.children):
+                arranged[-1]["classes"].append("wide")
             kind = "table" if isinstance(last, nodes.table) else kind
             at_end = isinstance(last, nodes.paragraph)  # and not a list of them
             arranged[-1] += [*output.children, fold(waiting, kind, mark=at_end)]

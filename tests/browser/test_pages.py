@@ -144,6 +144,8 @@ def test_nothing_is_wider_than_the_page_unless_it_scrolls_in_itself(visit, name,
     )
     if device is DESK:
         assert [one for one in wide if not one.startswith("<div")] == []  # 96 columns of code fit
+        page.set_viewport_size({"width": 1024, "height": 768})  # a tablet, where the sidebar stays
+        assert page.evaluate("document.documentElement.scrollWidth") <= 1024
 
 
 @pytest.mark.parametrize("device", [DESK, PHONE], ids=["desk", "phone"])
