@@ -27,7 +27,7 @@ BLOCKS = nodes.paragraph | nodes.list_item | nodes.row
 OTHERS = nodes.section | nodes.definition | nodes.thead | Fold
 # What of a page nobody looks for, or only as the place that it names.
 ASIDE = {"wd-still", "wd-take", "headerlink", "wd-routes", "wd-needs", "math", "all-code"}
-ASIDE_TAGS = {"details", "pre", "nav", "script", "style", "svg", "form", "button"}
+ASIDE_TAGS = {"details", "pre", "thead", "nav", "script", "style", "svg", "form", "button"}
 VOID = {"area", "br", "col", "hr", "img", "input", "link", "meta", "source", "wbr"}
 # Sphinx's own search, and what the theme would do with it.
 UNUSED = {

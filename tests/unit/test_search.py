@@ -19,7 +19,8 @@ PAGE = """
 <section id="long"><span id="q-name"></span><h3>Why?<a class="headerlink">¶</a></h3>
 <p>Because.</p><p><a href="b.html">See there</a></p></section>
 <section id="demos"><h2>Demos</h2><p class="wd-title">A &amp; B</p><div class="wd-still"><p>A still picture</p></div>
-<ul><li id="p-2"><p>One</p><p>two</p></li></ul><table><tr id="p-3"><td>three</td><td>four</td></tr></table></section>
+<ul><li id="p-2"><p>One</p><p>two</p></li></ul><table>
+<thead><tr><th>head</th></tr></thead><tr id="p-3"><td>three</td><td>four</td></tr></table></section>
 <section id="exercises"><h2>Exercises</h2><p id="exercise-1"><strong>1.</strong> Do it.</p></section>
 <dl class="glossary"><dt id="term-x">x</dt><dd><p>A letter.</p></dd></dl>
 </section></article><footer><p>Nor this</p></footer>
