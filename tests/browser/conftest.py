@@ -52,7 +52,7 @@ def watched(browser):
         def own(url):
             return urlsplit(url).netloc in ("", urlsplit(address).netloc)  # data:, blob: and file: name no host
 
-        def overtaken(request):  # a picture whose slider moved on before it was decoded, the sign of a page that was left
+        def overtaken(request):  # a picture whose slider has moved on, or the icon of a page that was left
             passing = request.url.startswith("blob:") or request.url.endswith("/favicon.svg")
             return passing and request.failure == "net::ERR_ABORTED"
 
