@@ -149,7 +149,7 @@ def copy_until_demo(name, folder, which):
     sources = [cell.source for cell in code]
     demos = [i for i, source in enumerate(sources) if re.search(r"^(live|frames)\(", source, re.MULTILINE)]
     last = demos[which]
-    kept = [id(code[i]) for i in needed(sources, demos[: demos.index(last) + 1])]
+    kept = {id(code[i]) for i in needed(sources, [i for i in demos if i <= last])}
     before = notebook.cells[: notebook.cells.index(code[last]) + 1]
     notebook.cells = [cell for cell in before if cell.cell_type != "code" or id(cell) in kept]
     nbformat.write(notebook, folder / name)
